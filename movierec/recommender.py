@@ -6,11 +6,12 @@
 __all__ = ['CLANS', 'make_config', 'save_arrays', 'load_arrays', 'top_k', 'mask_seen', 'checked_scores', 'as_table', 'Saved',
            'Recommender', 'recommend', 'similar_table', 'contract_data', 'check_recommender']
 
-# %% ../nbs/21_recommender.ipynb #29184e94
+# %% ../nbs/21_recommender.ipynb #135a17b8
 import difflib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,14 @@ import pandas as pd
 from .core import MovierecError, atomic_dir, read_manifest, write_json, write_manifest
 from .data.sequences import Histories, Vocab
 
-# %% ../nbs/21_recommender.ipynb #ce043c93
+# %% ../nbs/21_recommender.ipynb #aef28599
 def _fits(value, kind) -> bool:
     "Whether `value` suits the annotation `kind`; an int will do for a float, a bool is no number."
-    if isinstance(value, bool): return kind is bool
-    try: return isinstance(value, kind) or (isinstance(value, int) and isinstance(float(value), kind))
-    except TypeError: return True   # annotations such as tuple[int, ...] can't be asked
+    kinds = get_args(kind) or (kind,)
+    if isinstance(value, bool): return bool in kinds
+    if isinstance(value, int) and float in kinds: return True
+    try: return isinstance(value, kinds)
+    except TypeError: return True   # annotations such as tuple[int, ...] or "int" can't be asked
 
 def make_config(
     cls,          # a dataclass of settings
