@@ -4,8 +4,10 @@
 
 # %% auto #0
 __all__ = ['log', 'GROUPLENS', 'CITATION', 'LICENCE', 'STARS', 'HALF_STARS', 'TABBED', 'COLONS', 'FORMATS', 'GENRES_100K',
-           'OCCUPATIONS', 'NOTE', 'CACHE_FORMAT', 'TABLES', 'Format', 'get_format', 'clean_title', 'parse_folder',
-           'source_stamp', 'cache_folder', 'save_tables', 'load_tables', 'find_dataset', 'load_movielens']
+           'OCCUPATIONS', 'NOTE', 'CACHE_FORMAT', 'TABLES', 'MAX_BYTES', 'MAX_MEMBERS', 'Format', 'get_format',
+           'clean_title', 'parse_folder', 'source_stamp', 'cache_folder', 'save_tables', 'load_tables', 'find_dataset',
+           'load_movielens', 'download', 'unpack_zip', 'detect_format', 'import_movielens', 'get_movielens',
+           'list_datasets', 'dataset_info']
 
 # %% ../../nbs/11_data.movielens.ipynb #4db41171
 import csv, difflib, errno, hashlib, json, os, re, shutil, stat, tempfile, zipfile
@@ -264,13 +266,13 @@ def _place(folder: Path):
     try: return json.loads((folder / "meta.json").read_text())["place"]
     except (OSError, ValueError, KeyError, TypeError): return None
 
-# %% ../../nbs/11_data.movielens.ipynb #27c20773
+# %% ../../nbs/11_data.movielens.ipynb #d7016303
 def load_tables(folder: Path) -> tuple[dict, dict] | None:
     "Tables and meta kept by `save_tables`; None where there are none or they can't be read."
     if not (folder / "meta.json").is_file(): return None
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        read = lambda n: pq.read_table(folder / f"{n}.parquet", page_checksum_verification=True).to_pandas(split_blocks=True, self_destruct=True)
+        read = lambda n: pq.read_table(folder / f"{n}.parquet", page_checksum_verification=True).to_pandas(self_destruct=True).copy()   # Arrow's memory is read-only
         tables = {n: read(n) for n in meta["rows"]}
         if any(len(df) != meta["rows"][n] for n, df in tables.items()): raise ValueError("row counts differ")
         return tables, meta
@@ -295,3 +297,195 @@ def load_movielens(name: str) -> Dataset:
     if ds.source["verified"].startswith("not"): log.warning("%s in %s: %s", fmt.name, folder, ds.source["verified"])
     save_tables(cache, {t: getattr(ds, t) for t in TABLES}, dict(place=str(folder.resolve()), stamp=stamp, source=ds.source))
     return ds
+
+# %% ../../nbs/11_data.movielens.ipynb #51a65e23
+MAX_BYTES = 4 << 30   # more than any edition needs, zipped or not: what is larger isn't MovieLens
+
+class _Again(Exception): "This try failed; another may not."
+
+def _resume_headers(part: Path, url: str) -> tuple[int, dict]:
+    "How many bytes of `url` are in `part` already, and the headers that ask for the rest."
+    try: note = json.loads(part.with_suffix(".json").read_text()); have = part.stat().st_size if note["url"] == url else 0
+    except (OSError, ValueError, KeyError, TypeError): return 0, {}
+    return have, ({"Range": f"bytes={have}-"} | ({"If-Range": note["tag"]} if note.get("tag") else {}) if have else {})
+
+def _start_of(r, have: int) -> int:
+    "Where the body of answer `r` starts in the file; raises for answers that have none for us."
+    if r.status_code == 404: raise MovierecError(f"{r.url} is not there (404): GroupLens may have moved it")
+    if r.status_code == 200: return 0
+    if r.status_code == 206 and re.match(rf"bytes {have}-", r.headers.get("Content-Range", "")): return have
+    if r.status_code in (206, 416): raise _Again("the server and the part of the file that is here don't fit together")
+    if r.status_code >= 500: raise _Again(f"the server answered {r.status_code}")
+    raise MovierecError(f"{r.url}: the server answered {r.status_code} {r.reason}")
+
+# %% ../../nbs/11_data.movielens.ipynb #4e53c5d9
+def _fetch(url: str, part: Path, timeout: float):
+    "One exchange: the rest of `url` into `part`. Raises `_Again`, `MovierecError` or what requests raises."
+    have, headers = _resume_headers(part, url)
+    with requests.get(url, headers=headers | {"Accept-Encoding": "identity"}, stream=True, timeout=timeout) as r:
+        if r.status_code == 416 and r.headers.get("Content-Range") == f"bytes */{have}": return      # it was complete
+        try: at = _start_of(r, have)
+        except _Again: part.unlink(missing_ok=True) if r.status_code < 500 else None; raise
+        length = r.headers.get("Content-Length"); total = at + int(length) if length else None
+        _check_room(part.parent, (total or 0) - at, url)
+        tag = r.headers.get("ETag") or r.headers.get("Last-Modified") or ""
+        write_json(part.with_suffix(".json"), dict(url=url, tag="" if tag.startswith("W/") else tag))   # weak tags can't resume
+        with open(part, "ab" if at else "wb") as f, progress(total=total, initial=at, unit="B", unit_scale=True, desc=url.rpartition("/")[2]) as bar:
+            for block in r.iter_content(1 << 18):
+                if f.tell() + len(block) > MAX_BYTES: raise MovierecError(f"{url} is larger than {MAX_BYTES >> 30} GiB: that isn't MovieLens")
+                f.write(block); bar.update(len(block))
+    if total is not None and part.stat().st_size != total: raise _Again(f"{part.stat().st_size} of {total} bytes arrived")
+
+def _check_room(folder: Path, need: int, what: str):
+    "Refuse to start what the disk has no room for, or what is absurdly large."
+    if need > MAX_BYTES: raise MovierecError(f"{what} would need {need / 2**30:.1f} GiB: that isn't MovieLens")
+    if need > (free := shutil.disk_usage(folder).free): raise MovierecError(f"the disk is full: {what} needs {need / 2**20:.0f} MiB, {folder} has {free / 2**20:.0f}")
+
+# %% ../../nbs/11_data.movielens.ipynb #de44f9e8
+def download(url: str, part: Path, timeout: float = 30, tries: int = 5):
+    "Fetch `url` into `part`, resuming as often as there is progress, and up to `tries` times without; raises `MovierecError`."
+    part.parent.mkdir(parents=True, exist_ok=True); failed = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try: return _fetch(url, part, timeout)
+        except (requests.RequestException, _Again) as e:
+            failed = 0 if part.exists() and part.stat().st_size > before else failed + 1; last = e
+        except OSError as e: raise _disk_error(e, part) from None
+        if failed >= tries or isinstance(last, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+            raise MovierecError(f"can't download {url} ({_in_short(last)}); check the network and run it again: it goes on where it stopped. "
+                                f"If you have the files, use `movierec data import PATH`") from None
+
+def _in_short(e: Exception) -> str:
+    "A requests error without its five layers of wrapping."
+    reason = getattr(e.args[0] if e.args else e, "reason", None) or e
+    return re.sub(r"^.*(?:>|pool\(.*\)): ", "", str(reason))[:200] or type(e).__name__
+
+def _disk_error(e: OSError, path: Path) -> MovierecError:
+    "An error of the file system in words."
+    return MovierecError(f"the disk is full: {path}" if e.errno in (errno.ENOSPC, errno.EDQUOT) else f"can't write {path}: {e.strerror or e}")
+
+# %% ../../nbs/11_data.movielens.ipynb #2c551d5d
+MAX_MEMBERS = 1000
+
+def _check_member(m: zipfile.ZipInfo):
+    "Refuse a member that would land outside the folder, or that isn't a plain file."
+    path = PurePosixPath(m.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", m.filename): raise MovierecError(f"unsafe zip: {m.filename!r} points outside the folder")
+    if stat.S_IFMT(m.external_attr >> 16) not in (0, stat.S_IFREG): raise MovierecError(f"unsafe zip: {m.filename!r} is no plain file")
+
+def unpack_zip(path: Path, dest: Path, max_bytes: int = MAX_BYTES):
+    "Unpack the files of a zip into `dest`, safely; raises `MovierecError`."
+    try:
+        with zipfile.ZipFile(path) as z:
+            members = [m for m in z.infolist() if not m.is_dir()]
+            for m in members: _check_member(m)
+            total = sum(m.file_size for m in members)
+            if len(members) > MAX_MEMBERS or total > max_bytes: raise MovierecError(f"unsafe zip: {len(members):,} files, {total:,} bytes unpacked")
+            if len({m.filename for m in members}) < len(members): raise MovierecError("unsafe zip: two members have one name")
+            _check_room(dest, total, str(path.name))
+            for m in members: z.extract(m, dest)     # reads at most the size just added up, and checks the member's CRC
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as e: raise MovierecError(f"{path} is no sound zip file: {e}") from None
+    except OSError as e: raise _disk_error(e, dest) from None
+
+# %% ../../nbs/11_data.movielens.ipynb #52acfe82
+def _count_lines(path: Path) -> int:
+    "Line ends in a file (and an unended last line), read in blocks."
+    n, last = 0, b"\n"
+    with open(path, "rb") as f:
+        while block := f.read(1 << 22): n += block.count(b"\n"); last = block[-1:]
+    return n + (last != b"\n")
+
+def _files_folder(root: Path) -> Path:
+    "`root`, or the one folder in it, that holds a ratings and a film file."
+    for d in (root, *sorted(p for p in root.iterdir() if p.is_dir())):
+        if any((d / f.ratings).is_file() and (d / f.films).is_file() for f in FORMATS.values()): return d
+    raise MovierecError(f"{root} holds no MovieLens files (looked for ratings.csv, ratings.dat or u.data beside the film file)")
+
+def detect_format(folder: Path, called: str = "") -> Format:
+    "Which edition `folder` holds, by its files, their line counts, and at last what it is `called`; raises `MovierecError`."
+    fits = [f for f in FORMATS.values() if all((folder / x).is_file() for x in (f.ratings, f.films, f.users) if x)]
+    for f in fits:
+        if (_count_lines(folder / f.ratings) - f.header, _count_lines(folder / f.films) - f.header) == (f.n_ratings, f.n_films): return f
+    named = [f for f in fits if f.name in (folder.name.lower(), called.lower())]
+    if not named and len(fits) != 1: raise MovierecError(f"{folder} may be {', '.join(f.name for f in fits) or 'none of the editions'}: its row counts are no published ones; say which by name")
+    return (named or fits)[0]
+
+# %% ../../nbs/11_data.movielens.ipynb #7adb96d5
+def _md5(path: Path) -> str:
+    h = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20): h.update(block)
+    return h.hexdigest()
+
+def _bring_home(folder: Path, fmt: Format, note: dict, put=shutil.copyfile) -> Path:
+    "Put the edition's files from `folder` into `$MOVIEREC_HOME/data/NAME`, checked first unless a checksum vouches for them."
+    if not note["md5_ok"]: parse_folder(folder, fmt)
+    target = home() / "data" / fmt.name
+    try:
+        with atomic_dir(target) as tmp:
+            for p in sorted({q for pattern in (*fmt.files, *fmt.extras) for q in folder.glob(pattern) if q.is_file()}): put(p, tmp / p.name)
+            write_json(tmp / NOTE, note | dict(files={f: sha256(tmp / f) for f in fmt.files if (tmp / f).is_file()}))
+    except OSError as e: raise _disk_error(e, target) from None
+    return target
+
+def _unpack_home(path: Path, md5: str, name: str | None = None) -> Path:
+    "Unpack a zip and bring it home; `md5` is the published one (\"\": unknown)."
+    (home() / "data").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=home() / "data") as tmp:
+        unpack_zip(path, Path(tmp)); folder = _files_folder(Path(tmp))
+        fmt = get_format(name) if name else detect_format(folder, path.stem); got = _md5(path)
+        return _bring_home(folder, fmt, dict(zip=path.name, md5=got, md5_ok=got == (md5 or fmt.md5)), shutil.move)
+
+# %% ../../nbs/11_data.movielens.ipynb #aacb3e93
+def import_movielens(
+    path,                     # a zip as GroupLens publishes it, or a folder of its files; only ever read
+    name: str | None = None,  # which edition; None: found out
+) -> Path:                    # $MOVIEREC_HOME/data/NAME
+    "Bring an edition that the user has into our own folder, checked; raises `MovierecError`."
+    path = Path(path).expanduser()
+    if path.is_dir():
+        folder = _files_folder(path)
+        return _bring_home(folder, get_format(name) if name else detect_format(folder), dict(md5="", md5_ok=False))
+    if not path.is_file(): raise MovierecError(f"{path} is not there")
+    return _unpack_home(path, "", name)
+
+# %% ../../nbs/11_data.movielens.ipynb #dec37e2b
+def _published_md5(fmt: Format, base: str, timeout: float) -> str:
+    "The MD5 of an edition's zip: ours, or what GroupLens' `.md5` file says; \"\" where there is none."
+    if fmt.md5: return fmt.md5
+    try: r = requests.get(base + fmt.zip + ".md5", timeout=timeout)
+    except requests.RequestException: return ""       # no network at all is reported by the download itself
+    m = re.search(r"\b[0-9a-fA-F]{32}\b", r.text[:1000]) if r.status_code == 200 else None
+    return m[0].lower() if m else ""
+
+def get_movielens(
+    name: str,                # an edition, as in `FORMATS`
+    base: str = GROUPLENS,    # where the zips are
+    timeout: float = 30,      # seconds of silence before a try counts as failed
+    force: bool = False,      # download it even if it is here
+) -> Path:                    # the folder that holds it
+    "Download an edition from GroupLens, verified by its MD5, unless it is here; raises `MovierecError`."
+    fmt = get_format(name)
+    if (here := find_dataset(fmt.name)) and not force: log.info("%s is here: %s", fmt.name, here); return here
+    part, md5 = home() / "downloads" / (fmt.zip + ".part"), _published_md5(fmt, base, timeout)
+    for attempt in range(2):
+        resumed = part.exists(); download(base + fmt.zip, part, timeout); got = _md5(part)
+        if not md5 or got == md5: break
+        part.unlink(); part.with_suffix(".json").unlink(missing_ok=True)
+        if attempt or not resumed: raise MovierecError(f"{fmt.zip} has MD5 {got}, not the published {md5}: the download was damaged or the file changed; run it again")
+    if not md5: log.warning("GroupLens gives no MD5 for %s: verified by structure only", fmt.zip)
+    zipped = part.with_suffix(""); os.replace(part, zipped); part.with_suffix(".json").unlink(missing_ok=True)
+    try: return _unpack_home(zipped, md5, fmt.name)
+    finally: zipped.unlink(missing_ok=True)
+
+# %% ../../nbs/11_data.movielens.ipynb #d04cb821
+def list_datasets() -> list[dict]:
+    "A row for each edition: name, ratings, users and films as published, where it is, licence."
+    row = lambda f: dict(name=f.name, ratings=f.n_ratings, users=f.n_users, films=f.n_films,
+                         where=str(find_dataset(f.name) or f"not here: movierec data get {f.name}"), licence=LICENCE)
+    return [row(f) for f in FORMATS.values()]
+
+def dataset_info(name: str) -> dict:
+    "Everything known about an edition without reading its tables."
+    f = get_format(name); row = next(r for r in list_datasets() if r["name"] == f.name)
+    return row | dict(scale=list(f.scale), files=f.files, changes=f.changes, md5=f.md5, url=GROUPLENS + f.zip, citation=CITATION)
