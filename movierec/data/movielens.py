@@ -239,7 +239,7 @@ def parse_folder(folder: Path, fmt: Format) -> Dataset:
                      fingerprint=hashlib.sha256(json.dumps(hashes).encode()).hexdigest())
     return ds
 
-# %% ../../nbs/11_data.movielens.ipynb #d2841d54
+# %% ../../nbs/11_data.movielens.ipynb #726a07a9
 CACHE_FORMAT = 1   # raise it when a table's meaning changes: older caches are then made again
 TABLES = ("interactions", "items", "users", "tags", "links")
 
@@ -254,30 +254,47 @@ def cache_folder(kind: str, name: str, stamp: dict) -> Path:
     return home() / "cache" / kind / f"{name}-{key}"
 
 def save_tables(folder: Path, tables: dict, meta: dict):
-    "Write tables as Parquet (None: no file) and `meta.json`, atomically; elder caches of the same name and place go."
-    with atomic_dir(folder) as tmp:
-        for name, df in tables.items():
-            if df is not None: pq.write_table(pa.Table.from_pandas(df, preserve_index=False), tmp / f"{name}.parquet", write_page_checksum=True)
-        write_json(tmp / "meta.json", meta | dict(rows={n: len(df) for n, df in tables.items() if df is not None}))
+    "Keep tables as Parquet (None: no file) with `meta`, atomically; a home that can't be written costs speed, not the answer."
+    try:
+        with atomic_dir(folder) as tmp: _write_tables(tmp, {n: df for n, df in tables.items() if df is not None}, meta)
+    except OSError as e: return log.warning("can't keep a cache in %s (%s): going on without", folder.parent, e.strerror or e)
     for old in folder.parent.glob(folder.name.rpartition("-")[0] + "-*"):
         if old != folder and _place(old) == meta["place"]: shutil.rmtree(old, ignore_errors=True)
+
+def _write_tables(folder: Path, tables: dict, meta: dict):
+    for name, df in tables.items():
+        pq.write_table(pa.Table.from_pandas(df, preserve_index=False), folder / f"{name}.parquet", write_page_checksum=True)
+    write_json(folder / "meta.json", meta | dict(rows={n: len(df) for n, df in tables.items()}))
 
 def _place(folder: Path):
     try: return json.loads((folder / "meta.json").read_text())["place"]
     except (OSError, ValueError, KeyError, TypeError): return None
 
-# %% ../../nbs/11_data.movielens.ipynb #d7016303
+# %% ../../nbs/11_data.movielens.ipynb #7c622ef8
+def _read_numbers(path: Path) -> pd.DataFrame:
+    "A Parquet file of number columns without holes."
+    with pq.ParquetFile(path, page_checksum_verification=True) as f:
+        out = {c.name: np.empty(f.metadata.num_rows, c.type.to_pandas_dtype()) for c in f.schema_arrow}; at = 0
+        for block in f.iter_batches(1 << 20):
+            for name in out: out[name][at:at + len(block)] = block.column(name).to_numpy()
+            at += len(block)
+    return pd.DataFrame(out, copy=False)
+
+def _read_table(folder: Path, name: str) -> pd.DataFrame:
+    if name == "interactions": return _read_numbers(folder / f"{name}.parquet")
+    return pq.read_table(folder / f"{name}.parquet", page_checksum_verification=True).to_pandas().copy()
+
+# %% ../../nbs/11_data.movielens.ipynb #9cda2de5
 def load_tables(folder: Path) -> tuple[dict, dict] | None:
     "Tables and meta kept by `save_tables`; None where there are none or they can't be read."
     if not (folder / "meta.json").is_file(): return None
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        read = lambda n: pq.read_table(folder / f"{n}.parquet", page_checksum_verification=True).to_pandas(self_destruct=True).copy()   # Arrow's memory is read-only
-        tables = {n: read(n) for n in meta["rows"]}
+        tables = {n: _read_table(folder, n) for n in meta["rows"]}
         if any(len(df) != meta["rows"][n] for n, df in tables.items()): raise ValueError("row counts differ")
         return tables, meta
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as e:
-        log.warning("the cache in %s can't be read (%s); making it again", folder, str(e).splitlines()[0])
+        log.warning("the cache in %s can't be read (%s); making it again", folder, str(e).split("\n")[0])
 
 # %% ../../nbs/11_data.movielens.ipynb #75c4f46f
 def find_dataset(name: str) -> Path | None:

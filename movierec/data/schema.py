@@ -66,7 +66,7 @@ def _ratings(df, source, first_line, scale):
         if len(off): _refuse(source, at + int(off[0]), f"rating {x[at + off[0]]:g} is no step of {step[0]:g}", first_line)
     return x
 
-# %% ../../nbs/10_data.schema.ipynb #8ad9155c
+# %% ../../nbs/10_data.schema.ipynb #e8c5dd26
 INTERACTION_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 LATEST_TIME = 4_102_444_800   # the year 2100: what lies beyond is in milliseconds
 
@@ -82,7 +82,10 @@ def check_interactions(
     cols = dict(user_id=_integers(df, "user_id", **at), item_id=_integers(df, "item_id", **at),
                 rating=_ratings(df, source, first_line, scale),
                 timestamp=_integers(df, "timestamp", **at, low=0, high=LATEST_TIME, dtype=np.int64, hint=" (seconds since 1970)"))
-    return pd.DataFrame(cols, columns=INTERACTION_COLUMNS, copy=False)
+    out = df[INTERACTION_COLUMNS].reset_index(drop=True)
+    for c, x in cols.items():
+        if out[c].dtype != x.dtype: out[c] = x     # what is canonical already is shared, not copied
+    return out
 
 # %% ../../nbs/10_data.schema.ipynb #ebd480db
 METADATA_COLUMNS = {"overview": "str", "director": "str", "actors": "str", "keywords": "str", "vote_average": "float32",
