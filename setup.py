@@ -3,6 +3,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 cfg = ConfigParser(delimiters=["="])
@@ -13,7 +14,18 @@ suffix = "_requirements"
 extras = {key[: -len(suffix)]: cfg[key].split() for key in cfg if key.endswith(suffix)}
 extras["all"] = sorted({req for reqs in extras.values() for req in reqs})
 
+
+class BuildWithFilms(build_py):
+    "Puts the demo films, which live in data/demo, beside the module that reads them; a checkout reads them in place."
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "movierec/data"); self.mkpath(str(target))
+            self.copy_file(str(here / "data/demo/films.csv"), str(target / "films.csv"))
+
+
 setup(
+    cmdclass={"build_py": BuildWithFilms},
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
