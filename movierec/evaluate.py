@@ -156,7 +156,7 @@ def list_metrics(recs, targets, obvious, train, items, n_items: int):
              f"popularity_lift@{k}": M.popularity_lift(recs, train, viewers)}
     return pd.DataFrame(users), whole
 
-# %% ../nbs/22_evaluate.ipynb #df290128
+# %% ../nbs/22_evaluate.ipynb #e2a19b1f
 def _number(x): return float(f"{x:.6g}") if np.isfinite(x) else None
 
 def summary(per_user: pd.DataFrame, seed: int = 0, n: int = 1000) -> dict:
@@ -175,10 +175,10 @@ class Result:
     def _repr_markdown_(self):
         r = self.row; m = {k: v for k, v in r["metrics"].items() if k.split("@")[0] in ("HR", "NDCG", "MRR")}
         cells = [f"{v['value']:.4f} ({v['low']:.4f}–{v['high']:.4f})" for v in m.values()]
-        head = f"**{r['model']}** on {r['dataset']} {r['protocol']} {r['split']}, {r['n_users']:,} users\n\n"
+        head = f"**{r['label']}** on {r['dataset']} {r['protocol']} {r['split']}, {r['n_users']:,} users\n\n"
         return head + f"| {' | '.join(m)} |\n|{'---|' * len(m)}\n| {' | '.join(cells)} |"
 
-# %% ../nbs/22_evaluate.ipynb #739e3a3a
+# %% ../nbs/22_evaluate.ipynb #79b4ede2
 def evaluate(
     model,                       # a fitted `Recommender`
     split,                       # a `Split`
@@ -192,6 +192,7 @@ def evaluate(
     dataset="",                  # its name, or a `Dataset`
     query_time: bool = False,    # give the model the time of the target event
     list_len: int = 10,          # length of the lists for novelty, diversity and the like
+    label: str = "",             # tells variants of one model apart in tables and file names; default its name
 ) -> Result:
     "Rank the whole catalogue for every user of `part`; gives the row, the per-user results and the lists."
     if query_time and not model.uses_now: raise MovierecError(f"{model.name} doesn't use the time of the request")
@@ -203,7 +204,7 @@ def evaluate(
     tracks = [M.ranking_metrics(M.rank_table(r, q.rows, len(q.histories)), ks) for r in (masked, plain)]
     users, whole = list_metrics(recs, q.targets, obvious, split.train, items, len(model.item_ids))
     table = pd.concat([tracks[0], users.reindex(q.histories.user_ids).reset_index(drop=True)], axis=1)
-    row = _facts(model, split, part, dataset, q, seed, filter_seen, query_time)
+    row = _facts(model, split, part, dataset, q, seed, filter_seen, query_time, label)
     row |= dict(metrics=summary(table, seed), lists={k: _number(v) for k, v in whole.items()})
     if filter_seen: row["metrics_unfiltered"] = summary(tracks[1], seed)
     row |= dict(seconds=dict(score=round(seconds, 2), total=round(time.perf_counter() - began, 2))) | origin()
@@ -213,13 +214,13 @@ def evaluate(
     if per_user is not None: write_parquet(per_user, each)
     return Result(row, each, recs)
 
-# %% ../nbs/22_evaluate.ipynb #a579f850
-def _facts(model, split, part, dataset, q, seed, filter_seen, query_time) -> dict:
+# %% ../nbs/22_evaluate.ipynb #b6a06b92
+def _facts(model, split, part, dataset, q, seed, filter_seen, query_time, label) -> dict:
     "The first part of a row: what was asked of what."
     source = getattr(dataset, "source", None) or {}
     config = getattr(model, "config", None)
     return dict(
-        model=model.name, dataset=getattr(dataset, "name", str(dataset)), protocol=split.protocol, split=part, seed=seed,
+        model=model.name, label=label or model.name, dataset=getattr(dataset, "name", str(dataset)), protocol=split.protocol, split=part, seed=seed,
         filter_seen=filter_seen, query_time=query_time, n_users=len(q.histories), n_targets=len(q.rows),
         n_items=len(model.item_ids), n_unknown_targets=int((q.cols < 0).sum()),
         n_cold_users=int((q.histories.lengths == 0).sum()), config=asdict(config) if is_dataclass(config) else {},
@@ -229,11 +230,11 @@ def write_parquet(path, table: pd.DataFrame):
     "Write `table` as Parquet, atomically."
     with atomic_path(path) as tmp: table.to_parquet(tmp, index=False)
 
-# %% ../nbs/22_evaluate.ipynb #a212ad24
+# %% ../nbs/22_evaluate.ipynb #58d22076
 def result_name(row: dict) -> str:
     "File name of a row: dataset, protocol, split, model and seed, and what is unusual about it."
     extra = ("" if row.get("filter_seen", True) else "_unfiltered") + ("_query-time" if row.get("query_time") else "")
-    return "_".join(str(row[k]) for k in ("dataset", "protocol", "split", "model")) + f"_seed{row['seed']}{extra}.json"
+    return "_".join(str(row[k]) for k in ("dataset", "protocol", "split", "label")) + f"_seed{row['seed']}{extra}.json"
 
 def save_result(row: dict, folder="reports/results", name: str = None) -> Path:
     "Write `row` as JSON into `folder`; gives the path."
@@ -245,11 +246,11 @@ def scoreboard(rows, metrics=("HR@10", "NDCG@10", "HR@50", "NDCG@50", "MRR"), ke
     "Rows as a small table, one line a model: the values of `metrics`, and half the width of NDCG@10's interval."
     def line(r):
         m = r[key]; near = m.get("NDCG@10")
-        return dict(model=r["model"], split=r["split"]) | {k: round(m[k]["value"], 4) for k in metrics if k in m} | (
+        return dict(model=r["label"], split=r["split"]) | {k: round(m[k]["value"], 4) for k in metrics if k in m} | (
             {"NDCG@10 ±": round((near["high"] - near["low"]) / 2, 4)} if near else {})
     return pd.DataFrame(map(line, rows))
 
-# %% ../nbs/22_evaluate.ipynb #99b9d286
+# %% ../nbs/22_evaluate.ipynb #14313582
 def compare(
     a,                        # per-user results (a DataFrame or a Parquet file) of one model
     b,                        # of another, on the same targets
@@ -264,7 +265,7 @@ def compare(
     if metric not in a or metric not in b: raise MovierecError(f"{metric} isn't in both; a has: {', '.join(a.columns[4:])}")
     x, y = (t.drop_duplicates("user_id")[metric].to_numpy(np.float64) for t in (a, b))
     means = bootstrap(y - x, n, seed); low, high = interval(means)
-    p = min(1., 2 * min((means <= 0).mean(), (means >= 0).mean()))
+    p = min(1., 2 * (min((means <= 0).sum(), (means >= 0).sum()) + 1) / (n + 1))   # never 0: n draws can't show that
     return dict(metric=metric, a=_number(np.nanmean(x)), b=_number(np.nanmean(y)), difference=_number(np.nanmean(y - x)),
                 low=_number(low[0]), high=_number(high[0]), p=_number(p), n_users=len(x))
 
