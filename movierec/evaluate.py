@@ -72,13 +72,18 @@ def interval(means: np.ndarray, level: float = .95) -> tuple:
     "The middle `level` of resampled means (n, M): `(low (M,), high (M,))`."
     return tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
-# %% ../nbs/22_evaluate.ipynb #db5d90aa
+# %% ../nbs/22_evaluate.ipynb #e13e5526
 def _git(*args):
     "Output of a git command run in the package's folder, None if git is missing or refuses."
     try:
         run = subprocess.run(["git", *args], cwd=Path(movierec.core.__file__).parent, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError): return None
     return run.stdout.strip() if run.returncode == 0 else None
+
+def _in_use() -> list:
+    "The files of this package that are loaded: only an edit in one of them can have changed a result."
+    files = (getattr(m, "__file__", None) for name, m in list(sys.modules.items()) if name.split(".")[0] == "movierec")
+    return sorted(f for f in files if f)
 
 def command_line(argv=None) -> str:
     "The command that runs now: program name and arguments, paths cut to their last part; \"notebook\" in a notebook."
@@ -90,11 +95,11 @@ def command_line(argv=None) -> str:
     return " ".join([Path(argv[0]).name, *map(short, argv[1:])])
 
 def origin() -> dict:
-    "Commit, whether the package was edited since, command and versions: what made a result."
+    "Commit, whether a loaded module was edited since, command and versions: what made a result."
     tracked = _git("ls-files", "--error-unmatch", "core.py") is not None   # installed inside somebody else's repository?
     names = ["movierec", "numpy", "pandas", *(p for p in ("torch", "scipy") if p in sys.modules)]
     return dict(commit=_git("rev-parse", "HEAD") if tracked else None,
-                dirty=bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".")) if tracked else None,
+                dirty=bool(_git("status", "--porcelain", "--untracked-files=all", "--", *_in_use())) if tracked else None,
                 command=command_line(),
                 versions=dict(python=sys.version.split()[0]) | {p: metadata.version(p) for p in names})
 

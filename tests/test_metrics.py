@@ -26,14 +26,14 @@ def random_case(seed, n_users=9):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ndcg_is_sklearns(seed):
     scores, relevant, ranks, k = random_case(seed)
-    want = [sklearn_metrics.ndcg_score(r[None], s[None], k=k) for r, s in zip(relevant, scores)]
+    want = [sklearn_metrics.ndcg_score(r[None], s[None], k=k) for r, s in zip(relevant, scores, strict=True)]
     np.testing.assert_allclose(M.ndcg(ranks, k), want, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_average_precision_is_sklearns(seed):
     scores, relevant, ranks, _ = random_case(seed)
-    want = [sklearn_metrics.average_precision_score(r, s) for r, s in zip(relevant, scores)]
+    want = [sklearn_metrics.average_precision_score(r, s) for r, s in zip(relevant, scores, strict=True)]
     np.testing.assert_allclose(M.average_precision(ranks, scores.shape[1]), want, atol=1e-12)
 
 
@@ -43,7 +43,7 @@ def test_ranking_metrics_are_torchmetrics(seed):
     F = pytest.importorskip("torchmetrics.functional.retrieval", reason="torchmetrics, a development dependency, is missing")
     scores, relevant, ranks, k = random_case(seed)
     # torchmetrics' precision takes a score of 0 or below for "not retrieved", hence the 1
-    pairs = [(torch.tensor(s + 1), torch.tensor(r)) for s, r in zip(scores, relevant)]
+    pairs = [(torch.tensor(s + 1), torch.tensor(r)) for s, r in zip(scores, relevant, strict=True)]
     ours = M.ranking_metrics(ranks, [k])
     theirs = dict(HR=F.retrieval_hit_rate, NDCG=F.retrieval_normalized_dcg, precision=F.retrieval_precision,
                   recall=F.retrieval_recall)
