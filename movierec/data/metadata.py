@@ -64,7 +64,7 @@ def _imdb(text) -> str:
     m = re.fullmatch(r"(?:tt)?0*(\d{1,10})", str(text).strip())
     return f"tt{int(m[1]):07d}" if m else ""
 
-# %% ../../nbs/12_data.metadata.ipynb #0910ec4f
+# %% ../../nbs/12_data.metadata.ipynb #30a51e02
 def _links_table(name: str) -> pd.DataFrame:
     "The Movies Dataset's links: item_id (MovieLens), imdb_id, tmdb_id."
     rows = [(_number(r["movieId"], int), _imdb(r["imdbId"]), _number(r["tmdbId"], lambda t: int(float(t))))
@@ -72,9 +72,18 @@ def _links_table(name: str) -> pd.DataFrame:
     df = pd.DataFrame([r for r in rows if r[0]], columns=["item_id", "imdb_id", "tmdb_id"])
     return df.astype({"item_id": "int64", "tmdb_id": "Int64"}).drop_duplicates("item_id")
 
+def _fill(df: pd.DataFrame, more: pd.DataFrame):
+    "Fill what `df` doesn't know from `more` (same index and columns, any rows), in place."
+    for c in df.columns.intersection(more.columns):
+        new = more[c].reindex(df.index)
+        if METADATA_COLUMNS.get(c) == "str": df[c] = df[c].where(df[c] != "", new.fillna("").astype(str))
+        else: df[c] = df[c].fillna(new.astype(df[c].dtype))
+
+# %% ../../nbs/12_data.metadata.ipynb #d34fdcf8
 def _film_ids(ds: Dataset, omdb: dict) -> pd.DataFrame:
     "imdb_id and tmdb_id of every film of `ds`, in the order of its items, as far as they are known."
-    ids = pd.DataFrame(dict(imdb_id="", tmdb_id=pd.array([pd.NA] * len(ds.items), dtype="Int64")), index=ds.items["item_id"])
+    unknown = pd.array([pd.NA] * len(ds.items), dtype="Int64")
+    ids = pd.DataFrame(dict(imdb_id="", tmdb_id=unknown), index=ds.items["item_id"])
     modern = _links_table("the-movies-dataset/links.csv")
     if ds.links is not None: _fill(ids, ds.links.set_index("item_id"))
     _fill(ids, pd.DataFrame(dict(imdb_id={i: r["imdb_id"] for i, r in omdb.items()}), dtype=object))
@@ -82,13 +91,6 @@ def _film_ids(ds: Dataset, omdb: dict) -> pd.DataFrame:
     by_imdb = modern[modern["imdb_id"] != ""].drop_duplicates("imdb_id").set_index("imdb_id")["tmdb_id"]
     ids["tmdb_id"] = ids["tmdb_id"].fillna(ids["imdb_id"].map(by_imdb).astype("Int64"))
     return ids
-
-def _fill(df: pd.DataFrame, more: pd.DataFrame):
-    "Fill what `df` doesn't know from `more` (same index and columns, any rows), in place."
-    for c in df.columns.intersection(more.columns):
-        new = more[c].reindex(df.index)
-        if METADATA_COLUMNS.get(c) == "str": df[c] = df[c].where(df[c] != "", new.fillna("").astype(str))
-        else: df[c] = df[c].fillna(new.astype(df[c].dtype))
 
 # %% ../../nbs/12_data.metadata.ipynb #4d4a8923
 def _title_key(title: str) -> str:
@@ -109,25 +111,31 @@ def _match_titles(items: pd.DataFrame, tmdb: dict) -> dict[int, int]:
             if hits or i in found: break
     return found
 
-# %% ../../nbs/12_data.metadata.ipynb #8dce8f73
+# %% ../../nbs/12_data.metadata.ipynb #f3a6ca1f
 def _read_tmdb() -> dict[int, dict]:
     "The Movies Dataset's films by TMDB id; rows whose id is no number (shifted columns) are skipped."
-    out = {}
-    for r in _read_csv(data_dir() / "the-movies-dataset/movies_metadata.csv", ["id", "imdb_id", "title", "overview", "vote_count"]):
-        if (t := _number(r["id"], int)) is None or t in out: continue
-        votes = _number(r["vote_count"])
-        out[t] = dict(imdb_id=_imdb(r["imdb_id"]), titles=[x for x in (r["title"], r.get("original_title")) if x],
-                      year=_number((r.get("release_date") or "")[:4], int), overview=_prose(r["overview"]),
-                      vote_average=_number(r.get("vote_average")) if votes else None, vote_count=votes,
-                      popularity=_number(r.get("popularity")), poster_path=(r.get("poster_path") or "").strip())
+    out: dict[int, dict] = {}
+    need = ["id", "imdb_id", "title", "overview", "vote_count"]
+    for r in _read_csv(data_dir() / "the-movies-dataset/movies_metadata.csv", need):
+        if (t := _number(r["id"], int)) is not None and t not in out: out[t] = _tmdb_film(r)
     return out
+
+def _tmdb_film(r: dict) -> dict:
+    "What a row of movies_metadata.csv says; an average of no votes is none."
+    votes = _number(r["vote_count"])
+    return dict(imdb_id=_imdb(r["imdb_id"]), titles=[x for x in (r["title"], r.get("original_title")) if x],
+                year=_number((r.get("release_date") or "")[:4], int), overview=_prose(r["overview"]),
+                vote_average=_number(r.get("vote_average")) if votes else None, vote_count=votes,
+                popularity=_number(r.get("popularity")), poster_path=(r.get("poster_path") or "").strip())
+
+_NO_PROSE = ("", "n/a", "no overview found", "no overview", "no plot", "add a plot")
 
 def _prose(text) -> str:
     "A text on one line; \"\" for the words that mean there is none."
     text = re.sub(r"\s+", " ", text if isinstance(text, str) else "").strip()
-    return "" if text.lower().rstrip(".") in ("", "n/a", "no overview found", "no overview", "no plot", "add a plot") else text
+    return "" if text.lower().rstrip(".") in _NO_PROSE else text
 
-# %% ../../nbs/12_data.metadata.ipynb #a70a485f
+# %% ../../nbs/12_data.metadata.ipynb #f9506663
 def _lists_of(file: str, column: str, wanted: set[int]) -> dict[int, list[dict]]:
     "The list in `column` of a Movies Dataset file, by TMDB id, for the films in `wanted` (parsing all would be slow)."
     rows = _read_csv(data_dir() / "the-movies-dataset" / file, ["id", column])
@@ -136,7 +144,8 @@ def _lists_of(file: str, column: str, wanted: set[int]) -> dict[int, list[dict]]
 def _people(wanted: set[int]) -> dict[int, dict]:
     "Director and first five actors by TMDB id, from credits.csv."
     crew, cast = _lists_of("credits.csv", "crew", wanted), _lists_of("credits.csv", "cast", wanted)
-    return {t: dict(director=_names([d for d in crew[t] if d.get("job") == "Director"]), actors=_names(cast.get(t, []), 5)) for t in crew}
+    directs = lambda t: [d for d in crew[t] if d.get("job") == "Director"]
+    return {t: dict(director=_names(directs(t)), actors=_names(cast.get(t, []), 5)) for t in crew}
 
 # %% ../../nbs/12_data.metadata.ipynb #6462dad2
 def _listed(text) -> str:
@@ -156,7 +165,7 @@ def _json_lines(path: Path) -> list[dict]:
     if len(good) < sum(map(bool, map(str.strip, lines))): _say_once(f"{path.name}: broken lines skipped")
     return good
 
-# %% ../../nbs/12_data.metadata.ipynb #ccce5115
+# %% ../../nbs/12_data.metadata.ipynb #5eed016d
 def _editions(name: str) -> list[str]:
     "The editions whose records go by the film ids of `name`, its own last (so that it wins)."
     return ["ml-1m", name] if name in FORMATS and name not in ("ml-100k", "ml-1m") else [name]
@@ -165,9 +174,11 @@ def _read_omdb(name: str) -> dict[int, dict]:
     "OMDb's record of each film of edition `name`, by MovieLens id."
     lines = [r for e in _editions(name) for r in _json_lines(data_dir() / "omdb" / f"{e}.jsonl")]
     rows = ((_number(r.get("movie_id"), int), r) for r in lines)
-    return {i: dict(imdb_id=_imdb(r.get("imdbID") or r.get("imdbId")), overview=_prose(r.get("Plot")), director=_listed(r.get("Director")),
-                    actors=_listed(r.get("Actors"))) for i, r in rows if i is not None}
+    return {i: dict(imdb_id=_imdb(r.get("imdbID") or r.get("imdbId")), overview=_prose(r.get("Plot")),
+                    director=_listed(r.get("Director")), actors=_listed(r.get("Actors")))
+            for i, r in rows if i is not None}
 
+# %% ../../nbs/12_data.metadata.ipynb #64498855
 def _json_object(path: Path) -> dict:
     "The object in a JSON file; empty where the file is missing or broken."
     try: got = json.loads(path.read_text(encoding="utf-8"))
@@ -177,38 +188,44 @@ def _json_object(path: Path) -> dict:
 
 def _read_dbpedia(name: str) -> dict[int, dict]:
     "DBpedia's abstracts by MovieLens id."
-    got = {i: t for e in _editions(name) for i, t in _json_object(data_dir() / "dbpedia" / f"{e}-abstracts.json").items()}
+    files = (data_dir() / "dbpedia" / f"{e}-abstracts.json" for e in _editions(name))
+    got = {i: t for f in files for i, t in _json_object(f).items()}
     return {n: dict(overview=_prose(t)) for i, t in got.items() if (n := _number(i, int)) is not None}
 
-# %% ../../nbs/12_data.metadata.ipynb #48c64b14
+# %% ../../nbs/12_data.metadata.ipynb #0b09d0b3
 def blank_metadata(items: pd.DataFrame) -> pd.DataFrame:
     "`items` with every metadata column, unknown where it had none."
-    blank = {"str": "", "float32": np.float32("nan")}
-    new = {c: pd.array([pd.NA] * len(items), dtype=t) if t == "Int64" else blank[t] for c, t in METADATA_COLUMNS.items() if c not in items}
-    return check_items(items.assign(**new))
+    blank = {"str": "", "float32": np.float32("nan"), "Int64": pd.array([pd.NA] * len(items), dtype="Int64")}
+    return check_items(items.assign(**{c: blank[t] for c, t in METADATA_COLUMNS.items() if c not in items}))
 
-def _merge(ds: Dataset) -> pd.DataFrame:
-    "The items of `ds` with all that the sources know."
-    omdb, tmdb = _read_omdb(ds.name), _read_tmdb()
-    ids = _film_ids(ds, omdb); by_imdb = {r["imdb_id"]: t for t, r in tmdb.items() if r["imdb_id"]}
-    unlinked = ds.items[((ids["imdb_id"] == "") & ids["tmdb_id"].isna()).to_numpy()]
-    titled = _match_titles(unlinked, tmdb)
-    ids["tmdb_id"] = ids["tmdb_id"].fillna(pd.Series([by_imdb.get(m, titled.get(i)) for i, m in ids["imdb_id"].items()], index=ids.index, dtype="Int64"))
-    out = blank_metadata(ds.items).set_index("item_id"); _fill(out, ids)
-    wanted = set(ids["tmdb_id"].dropna().astype(int))
-    for facts in (tmdb, {t: dict(keywords=_names(k)) for t, k in _lists_of("keywords.csv", "keywords", wanted).items()}):
-        _fill(out, _by_item(facts, ids["tmdb_id"]))
-    for facts in (omdb, _read_dbpedia(ds.name)): _fill(out, _by_item(facts, pd.Series(ids.index, index=ids.index)))
-    _fill(out, _by_item(_people(wanted), ids["tmdb_id"]))
-    return check_items(out.reset_index())
-
+# %% ../../nbs/12_data.metadata.ipynb #76af539b
 def _by_item(facts: dict[int, dict], keys: pd.Series) -> pd.DataFrame:
-    "Facts by a key of another catalogue, as a table by item_id, with the metadata columns only."
+    "Facts by a key of another catalogue, as a table by item_id (the index of `keys`), with the metadata columns only."
     rows = {i: facts[k] for i, k in keys.dropna().items() if k in facts}
     df = pd.DataFrame.from_dict(rows, orient="index", dtype=object)
     return df[df.columns.intersection(list(METADATA_COLUMNS))]
 
-# %% ../../nbs/12_data.metadata.ipynb #fe1545a9
+# %% ../../nbs/12_data.metadata.ipynb #f1165064
+def _merge(ds: Dataset) -> pd.DataFrame:
+    "The items of `ds` with all that the sources know."
+    omdb, tmdb = _read_omdb(ds.name), _read_tmdb()
+    ids = _film_ids(ds, omdb); _find_in_tmdb(ids, ds.items, tmdb)
+    theirs, ours = ids["tmdb_id"], pd.Series(ids.index, index=ids.index)
+    wanted = set(theirs.dropna().astype(int))
+    keywords = {t: dict(keywords=_names(k)) for t, k in _lists_of("keywords.csv", "keywords", wanted).items()}
+    out = blank_metadata(ds.items).set_index("item_id"); _fill(out, ids)
+    for facts, key in ((tmdb, theirs), (keywords, theirs), (omdb, ours), (_read_dbpedia(ds.name), ours),
+                       (_people(wanted), theirs)): _fill(out, _by_item(facts, key))
+    return check_items(out.reset_index())
+
+def _find_in_tmdb(ids: pd.DataFrame, items: pd.DataFrame, tmdb: dict):
+    "Fill TMDB ids that no link gave, in place: by the IMDb id in TMDB's own record, else by title and year."
+    by_imdb = {r["imdb_id"]: t for t, r in tmdb.items() if r["imdb_id"]}
+    titled = _match_titles(items[((ids["imdb_id"] == "") & ids["tmdb_id"].isna()).to_numpy()], tmdb)
+    found = [by_imdb.get(imdb, titled.get(i)) for i, imdb in ids["imdb_id"].items()]
+    ids["tmdb_id"] = ids["tmdb_id"].fillna(pd.Series(found, index=ids.index, dtype="Int64"))
+
+# %% ../../nbs/12_data.metadata.ipynb #3e8b6c47
 def _sources(name: str) -> dict:
     "Size and time of every metadata file that matters to edition `name`."
     files = [f"the-movies-dataset/{f}.csv" for f in ("movies_metadata", "keywords", "credits", "links")]
@@ -219,9 +236,12 @@ def _fingerprint(*tables) -> str:
     "A hash of what tables hold (None: nothing)."
     h = hashlib.sha256()
     for df in tables:
-        if df is not None: h.update(" ".join(df.columns).encode()); h.update(pd.util.hash_pandas_object(df, index=False).to_numpy().tobytes())
+        if df is None: continue
+        h.update(" ".join(df.columns).encode())
+        h.update(pd.util.hash_pandas_object(df, index=False).to_numpy().tobytes())
     return h.hexdigest()
 
+# %% ../../nbs/12_data.metadata.ipynb #8c8d8976
 def enrich(
     dataset: Dataset,  # any; what its items know already is kept
 ) -> Dataset:          # the same, its items with every metadata column
@@ -235,8 +255,9 @@ def enrich(
     save_tables(cache, dict(items=items), dict(place=str(data_dir().resolve()), stamp=stamp))
     return replace(dataset, items=items)
 
-# %% ../../nbs/12_data.metadata.ipynb #6d737869
+# %% ../../nbs/12_data.metadata.ipynb #7d495005
 def coverage(items: pd.DataFrame) -> pd.DataFrame:
     "For each metadata column, how many films have it, and their share."
-    n = {c: int((items[c] != "").sum() if METADATA_COLUMNS[c] == "str" else items[c].notna().sum()) for c in METADATA_COLUMNS if c in items}
+    known = lambda c: (items[c] != "") if METADATA_COLUMNS[c] == "str" else items[c].notna()
+    n = {c: int(known(c).sum()) for c in METADATA_COLUMNS if c in items}
     return pd.DataFrame(dict(films=n, share={c: round(v / max(1, len(items)), 3) for c, v in n.items()}))

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['log', 'GROUPLENS', 'CITATION', 'LICENCE', 'STARS', 'HALF_STARS', 'TABBED', 'COLONS', 'FORMATS', 'GENRES_100K',
-           'OCCUPATIONS', 'NOTE', 'CACHE_FORMAT', 'TABLES', 'MAX_BYTES', 'MAX_MEMBERS', 'Format', 'get_format',
+           'OCCUPATIONS', 'NOTE', 'CACHE_FORMAT', 'TABLES', 'MAX_BYTES', 'PAUSE', 'MAX_MEMBERS', 'Format', 'get_format',
            'clean_title', 'parse_folder', 'source_stamp', 'cache_folder', 'save_tables', 'load_tables', 'find_dataset',
            'load_movielens', 'download', 'unpack_zip', 'detect_format', 'import_movielens', 'get_movielens',
            'list_datasets', 'dataset_info']
 
-# %% ../../nbs/11_data.movielens.ipynb #4db41171
-import csv, difflib, errno, hashlib, json, os, re, shutil, stat, tempfile, zipfile
-from dataclasses import dataclass, replace
+# %% ../../nbs/11_data.movielens.ipynb #700ada56
+import csv, difflib, errno, hashlib, json, os, re, shutil, stat, tempfile, time, zipfile, zlib
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import requests
 
 from ..core import MovierecError, atomic_dir, data_dir, get_logger, home, progress, sha256, write_json
-from .schema import NO_GENRES, Dataset, SchemaError, age_band, check_interactions, check_items, check_users
+from .schema import Dataset, SchemaError, age_band, check_interactions, check_items, check_users
 
 log = get_logger("data.movielens")
 
@@ -52,14 +52,16 @@ class Format:
     @property
     def zip(self) -> str: return self.name + ".zip"
 
-# %% ../../nbs/11_data.movielens.ipynb #9ad340c3
-TABBED = partial(Format, sep="\t", encoding="latin-1", header=False, ratings="u.data", films="u.item", users="u.user", tags="",
-                 links="", extras=("README*", "u.*", "u[1-5ab].*", "allbut.pl", "mku.sh"), scale=STARS)
-COLONS = partial(Format, sep="::", header=False, ratings="ratings.dat", films="movies.dat", links="", extras=("README*",))
+# %% ../../nbs/11_data.movielens.ipynb #0e45ef4b
+TABBED = partial(Format, sep="\t", encoding="latin-1", header=False, ratings="u.data", films="u.item", users="u.user",
+                 tags="", links="", extras=("README*", "u.*", "u[1-5ab].*", "allbut.pl", "mku.sh"), scale=STARS)
+COLONS = partial(Format, sep="::", header=False, ratings="ratings.dat", films="movies.dat", links="",
+                 extras=("README*",))
 
 FORMATS = {f.name: f for f in [
     TABBED("ml-100k", 100_000, 943, 1_682, "0e33842e24a9c977be4e0107933c0723"),
-    COLONS("ml-1m", 1_000_209, 6_040, 3_883, "c4d9eecfca2ab87c1945afe126590906", encoding="latin-1", users="users.dat", tags="", scale=STARS),
+    COLONS("ml-1m", 1_000_209, 6_040, 3_883, "c4d9eecfca2ab87c1945afe126590906", encoding="latin-1",
+           users="users.dat", tags="", scale=STARS),
     COLONS("ml-10m", 10_000_054, 69_878, 10_681, tags="tags.dat"),
     Format("ml-20m", 20_000_263, 138_493, 27_278, "cd245b17a1ae2cc31bb14903e1204af3"),
     Format("ml-25m", 25_000_095, 162_541, 62_423, "6b51fb2759a8657d3bfcbfc42b592ada"),
@@ -68,19 +70,20 @@ FORMATS = {f.name: f for f in [
     Format("ml-latest-small", 100_836, 610, 9_742, changes=True),
 ]}
 
-# %% ../../nbs/11_data.movielens.ipynb #82396a8b
+# %% ../../nbs/11_data.movielens.ipynb #008e0f12
 def get_format(name: str) -> Format:
     "The row of `FORMATS` for `name` (`1m` and `ML-1M` mean `ml-1m`); raises `MovierecError` with the nearest names."
     key = str(name).strip().lower()
     for k in (key, "ml-" + key):
         if k in FORMATS: return FORMATS[k]
     near = difflib.get_close_matches(key, FORMATS, n=1)
-    raise MovierecError(f"no dataset is called {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f" (there are: {', '.join(FORMATS)})")
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise MovierecError(f"no dataset is called {name!r}{hint} (there are: {', '.join(FORMATS)})")
 
-# %% ../../nbs/11_data.movielens.ipynb #712623ff
-_ARTICLES = ("The|A|An|Le|La|Les|L'|Un|Une|Il|Lo|I|Gli|Uno|Una|El|Los|Las|Der|Die|Das|Ein|Eine|De|Het|Det|Den|En|Ett|O|Os|As")
+# %% ../../nbs/11_data.movielens.ipynb #5ad5d4a8
+_ARTICLES = ("The|A|An|Le|La|Les|L'|Un|Une|Il|Lo|I|Gli|Uno|Una|El|Los|Las|Der|Die|Das|Ein|Eine|De|Het|Det|Den|En|Ett|"
+             "O|Os|As")
 _ARTICLE_LAST = re.compile(rf"((?:a\.?k\.?a\.?:? )?)(.+), ?({_ARTICLES})", re.I | re.S)
-_YEAR_LAST = re.compile(r"\s*\(((?:18|19|20)\d\d)(?:\s*[-–]\s*(?:\d{4})?\s*)?\)\s*(?:\((?:V|TV|VG)\)\s*)?$")
 
 def _article_first(part: str) -> str:
     "`Enfer, L'` → `L'Enfer`; a text without a filed article stays as it is."
@@ -88,15 +91,19 @@ def _article_first(part: str) -> str:
     aka, rest, article = m.groups()
     return aka + article + ("" if article.endswith("'") else " ") + rest
 
+# %% ../../nbs/11_data.movielens.ipynb #9f5b66df
+_YEAR_LAST = re.compile(r"\s*\(((?:18|19|20)\d\d)(?:\s*[-–]\s*(?:\d{4})?\s*)?\)\s*(?:\((?:V|TV|VG)\)\s*)?$")
+
 def clean_title(title: str) -> tuple[str, int | None]:
     "`\"American President, The (1995)\"` → `(\"The American President\", 1995)`; the year is None where there is none."
     m = _YEAR_LAST.search(title)
     year, text = (int(m[1]), title[:m.start()]) if m and title[:m.start()].strip() else (None, title)
+    blanks = lambda p: re.match(r"^(\s*).*?(\s*)$", p, re.S).groups()
     parts = re.split(r"([()])", text)     # articles are looked for in each piece between parentheses
-    out = "".join(_article_first(p.strip()).join(re.match(r"^(\s*).*?(\s*)$", p, re.S).groups()) for p in parts)
+    out = "".join(_article_first(p.strip()).join(blanks(p)) for p in parts)
     return re.sub(r"\s+", " ", out).replace("( ", "(").replace(" )", ")").strip(), year
 
-# %% ../../nbs/11_data.movielens.ipynb #1416c239
+# %% ../../nbs/11_data.movielens.ipynb #3989b5fd
 _COLUMNS = {"user_id": pl.Int32, "item_id": pl.Int32, "rating": pl.Float32, "timestamp": pl.Int64}
 
 def _csv_schema(fmt: Format) -> dict:
@@ -105,23 +112,30 @@ def _csv_schema(fmt: Format) -> dict:
     cols = [{c: t, **b} for (c, t), b in zip(_COLUMNS.items(), between)]
     return {k: v for d in cols for k, v in d.items() if k != f"_{len(fmt.sep) - 1}timestamp"}
 
+def _without_blank_end(df: pl.DataFrame) -> pl.DataFrame:
+    "Blank lines at the end of a file do no harm; polars reads them as rows of nothing."
+    while len(df) and all(v is None for v in df.row(-1)): df = df[:-1]
+    return df
+
+# %% ../../nbs/11_data.movielens.ipynb #03ca0959
 def _read_ratings(path: Path, fmt: Format) -> pd.DataFrame:
     "A ratings file as a checked interactions table, in the order of its lines; raises `SchemaError` naming the line."
     if fmt.header: _check_header(path, ["userId", "movieId", "rating", "timestamp"])
-    try: df = pl.read_csv(path, separator=fmt.sep[0], has_header=False, skip_rows=int(fmt.header), schema=_csv_schema(fmt), quote_char=None)
+    try: df = _without_blank_end(pl.read_csv(path, separator=fmt.sep[0], has_header=False, skip_rows=int(fmt.header),
+                                             schema=_csv_schema(fmt), quote_char=None))
     except (pl.exceptions.PolarsError, OSError) as e: _diagnose(path, fmt, e)
-    while len(df) and all(v is None for v in df.row(-1)): df = df[:-1]          # blank lines at the end do no harm
-    empty = [c for c in df.columns if c.startswith("_")]
-    if any(df[c].null_count() for c in _COLUMNS) or any(df[c].null_count() < len(df) for c in empty): _diagnose(path, fmt, "")
+    if any(df[c].null_count() != (len(df) if c.startswith("_") else 0) for c in df.columns): _diagnose(path, fmt, "")
     cols = {c: df.drop_in_place(c).to_numpy(writable=True) for c in _COLUMNS}
     return check_interactions(pd.DataFrame(cols, copy=False), path.name, fmt.scale, first_line=1 + fmt.header)
 
-# %% ../../nbs/11_data.movielens.ipynb #801143c4
+# %% ../../nbs/11_data.movielens.ipynb #40338272
 def _check_header(path: Path, want: list[str]):
     "Refuse a csv whose first line isn't `want`."
     with open(path, encoding="utf-8-sig", errors="replace") as f: got = f.readline().strip()
-    if got.replace('"', "").split(",") != want: raise SchemaError(f"{path.name}, line 1: the header is {got[:80]!r} instead of {','.join(want)!r}")
+    if got.replace('"', "").split(",") != want:
+        raise SchemaError(f"{path.name}, line 1: the header is {got[:80]!r} instead of {','.join(want)!r}")
 
+# %% ../../nbs/11_data.movielens.ipynb #fe94b2d7
 _INT, _NUM = re.compile(rb"\d{1,19}"), re.compile(rb"\d+(\.\d*)?|nan", re.I)
 
 def _line_fault(line: bytes, sep: bytes) -> str:
@@ -130,26 +144,34 @@ def _line_fault(line: bytes, sep: bytes) -> str:
     parts = line.split(sep)
     if len(parts) != 4: return f"{len(parts)} fields instead of 4: {line[:60].decode('latin-1')!r}"
     for name, v, rule in zip(_COLUMNS, parts, (_INT, _INT, _NUM, _INT)):
-        if not rule.fullmatch(v): return f"{name} {v[:40].decode('latin-1')!r} is no {'number' if rule is _NUM else 'whole number'}" if v else f"{name} is missing"
+        if not v: return f"{name} is missing"
+        kind = "number" if rule is _NUM else "whole number"
+        if not rule.fullmatch(v): return f"{name} {v[:40].decode('latin-1')!r} is no {kind}"
         if name.endswith("_id") and int(v) >= 2**31: return f"{name} {int(v)} is outside 1..{2**31 - 1}"
     return ""
 
+# %% ../../nbs/11_data.movielens.ipynb #ccc0eada
 def _diagnose(path: Path, fmt: Format, error):
     "Find the first malformed line of a ratings file and raise a `SchemaError` that names it."
     with open(path, "rb") as f:
         for n, line in enumerate(f, 1):
-            if n > fmt.header and (fault := _line_fault(line.rstrip(b"\r\n"), fmt.sep.encode())): raise SchemaError(f"{path.name}, line {n}: {fault}")
-    raise SchemaError(f"{path.name}: can't be read as a ratings file ({str(error).splitlines()[0] if str(error) else 'no line looks wrong'})")
+            fault = _line_fault(line.rstrip(b"\r\n"), fmt.sep.encode()) if n > fmt.header else ""
+            if fault: raise SchemaError(f"{path.name}, line {n}: {fault}")
+    why = str(error).split("\n")[0] or "no line looks wrong"
+    raise SchemaError(f"{path.name}: can't be read as a ratings file ({why})")
 
-# %% ../../nbs/11_data.movielens.ipynb #34f601d3
+# %% ../../nbs/11_data.movielens.ipynb #5bde686b
 def _lines(path: Path, encoding: str) -> list[str]:
-    "Lines of a text file, without line ends or blank lines at its end; a byte that isn't `encoding` is refused by its line."
+    "Lines of a text file, without line ends or blank lines at its end; a byte that isn't `encoding` is refused."
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try: text = raw.decode(encoding)
     except UnicodeDecodeError as e:
-        raise SchemaError(f"{path.name}, line {raw[:e.start].count(10) + 1}: byte 0x{raw[e.start]:02x} isn't {encoding}") from None
-    return [line.rstrip("\r") for line in text.rstrip("\r\n").split("\n")] if text.strip() else []   # not splitlines: \x85 is text
+        n, byte = raw[:e.start].count(b"\n") + 1, raw[e.start]
+        raise SchemaError(f"{path.name}, line {n}: byte 0x{byte:02x} isn't {encoding}") from None
+    if not text.strip(): return []
+    return [line.rstrip("\r") for line in text.rstrip("\r\n").split("\n")]   # not splitlines: to it, \x85 ends a line
 
+# %% ../../nbs/11_data.movielens.ipynb #b529c713
 def _rows(path: Path, fmt: Format, sep: str, n: int, header: list[str] | None = None) -> list[list[str]]:
     "Fields of each line, `n` of them; quoted ones where `sep` is a comma."
     lines = _lines(path, fmt.encoding)
@@ -159,88 +181,120 @@ def _rows(path: Path, fmt: Format, sep: str, n: int, header: list[str] | None = 
         if len(r) != n: raise SchemaError(f"{path.name}, line {i + 1 + bool(header)}: {len(r)} fields instead of {n}")
     return rows
 
-# %% ../../nbs/11_data.movielens.ipynb #28702aeb
+# %% ../../nbs/11_data.movielens.ipynb #fedacebd
 GENRES_100K = ("Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|Film-Noir|Horror|Musical|"
                "Mystery|Romance|Sci-Fi|Thriller|War|Western").split("|")   # u.genre, after "unknown"
 
+def _flagged(row: list[str]) -> list[str]:
+    "A row of u.item (id, title, release date, video date, url, 19 flags) as id, title, genres."
+    return [row[0], row[1], "|".join(g for g, flag in zip(GENRES_100K, row[6:], strict=True) if flag == "1")]
+
 def _read_films(path: Path, fmt: Format) -> pd.DataFrame:
     "A film file as a checked items table: titles as people say them, `genres` joined by `|`."
-    if fmt.films == "u.item":   # id, title, release date, video date, url, then 19 flags of which the first is "unknown"
-        rows = [(r[0], r[1], "|".join(g for g, f in zip(GENRES_100K, r[6:]) if f == "1")) for r in _rows(path, fmt, "|", 24)]
+    if fmt.films == "u.item": rows = [_flagged(r) for r in _rows(path, fmt, "|", 24)]
     else: rows = _rows(path, fmt, fmt.sep, 3, ["movieId", "title", "genres"] if fmt.header else None)
-    ids, titles, genres = zip(*rows) if rows else ((), (), ())
-    titles, years = zip(*map(clean_title, titles)) if rows else ((), ())
-    df = pd.DataFrame(dict(item_id=ids, title=titles, year=pd.array(years, dtype="Int16"), genres=genres))
-    return check_items(df, path.name, first_line=1 + fmt.header)
+    df = pd.DataFrame(rows, columns=["item_id", "title", "genres"])
+    said = [clean_title(t) for t in df["title"]]
+    df = df.assign(title=[t for t, _ in said], year=pd.array([y for _, y in said], dtype="Int16"))
+    return check_items(df[["item_id", "title", "year", "genres"]], path.name, first_line=1 + fmt.header)
 
-# %% ../../nbs/11_data.movielens.ipynb #1dad8643
-OCCUPATIONS = ["other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service", "doctor/health care",
-               "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer", "programmer", "retired", "sales/marketing",
-               "scientist", "self-employed", "technician/engineer", "tradesman/craftsman", "unemployed", "writer"]
+# %% ../../nbs/11_data.movielens.ipynb #c4411c1c
+OCCUPATIONS = ["other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
+               "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
+               "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
+               "tradesman/craftsman", "unemployed", "writer"]
+_USERS_100K = ["user_id", "age", "gender", "occupation", "zip"]
+_USERS_1M = ["user_id", "gender", "age", "occupation", "zip"]      # age and occupation as codes
 
 def _read_users(path: Path, fmt: Format) -> pd.DataFrame:
     "Demographics as a checked users table."
-    exact = fmt.users == "u.user"    # user|age|gender|occupation|zip, against user::gender::age code::occupation code::zip
-    df = pd.DataFrame(_rows(path, fmt, "|" if exact else fmt.sep, 5), columns=["user_id", *(("age", "gender") if exact else ("gender", "age")), "occupation", "zip"])
+    exact = fmt.users == "u.user"
+    df = pd.DataFrame(_rows(path, fmt, "|" if exact else fmt.sep, 5), columns=_USERS_100K if exact else _USERS_1M)
     try:
         df["age"] = df["age"].astype(int); df["age_band"] = age_band(df["age"])
         if not exact: df["occupation"] = [OCCUPATIONS[int(o)] for o in df["occupation"]]
-    except (ValueError, IndexError) as e: raise SchemaError(f"{path.name}: age or occupation isn't one of the known codes ({e})") from None
-    return check_users(df[["user_id", "gender", "age_band", "occupation", "zip", *(["age"] if exact else [])]], path.name, first_line=1)
+    except (ValueError, IndexError) as e:
+        raise SchemaError(f"{path.name}: age or occupation is no known code ({e})") from None
+    columns = ["user_id", "gender", "age_band", "occupation", "zip", *(["age"] if exact else [])]
+    return check_users(df[columns], path.name, first_line=1)
 
-# %% ../../nbs/11_data.movielens.ipynb #4443b480
+# %% ../../nbs/11_data.movielens.ipynb #ef83171c
+def _colon_tags(path: Path, fmt: Format) -> pd.DataFrame:
+    "Tags of 10M: the tag itself may hold colons, but what stands before and after it is numbers."
+    rows = [(*line.split("::")[:2], "::".join(line.split("::")[2:-1]), line.split("::")[-1])
+            for line in _lines(path, fmt.encoding)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "tag", "timestamp"])
+
+def _comma_tags(path: Path) -> pd.DataFrame:
+    "Tags of the csv family, quoted where they must be."
+    _check_header(path, ["userId", "movieId", "tag", "timestamp"])
+    schema = {"user_id": pl.Int32, "item_id": pl.Int32, "tag": pl.String, "timestamp": pl.Int64}
+    try: return _without_blank_end(pl.read_csv(path, has_header=False, skip_rows=1, schema=schema)).to_pandas()
+    except pl.exceptions.PolarsError as e: raise SchemaError(f"{path.name}: {str(e).splitlines()[0]}") from None
+
 def _read_tags(path: Path, fmt: Format) -> pd.DataFrame:
     "Free-text tags as user_id, item_id, tag, timestamp."
-    if fmt.sep == "::":   # 10M: the tag itself may hold a colon, but the ends of the line are numbers
-        rows = [(*line.split("::")[:2], "::".join(line.split("::")[2:-1]), line.split("::")[-1]) for line in _lines(path, fmt.encoding)]
-        df = pd.DataFrame(rows, columns=["user_id", "item_id", "tag", "timestamp"])
-    else:
-        _check_header(path, ["userId", "movieId", "tag", "timestamp"])
-        schema = {"user_id": pl.Int32, "item_id": pl.Int32, "tag": pl.String, "timestamp": pl.Int64}
-        try: df = pl.read_csv(path, has_header=False, skip_rows=1, schema=schema).to_pandas()
-        except pl.exceptions.PolarsError as e: raise SchemaError(f"{path.name}: {str(e).splitlines()[0]}") from None
-    checked = check_interactions(df.assign(rating=np.float32(1)), path.name, first_line=1 + fmt.header)
-    return checked.drop(columns="rating").assign(tag=df["tag"].fillna("").astype(str))[["user_id", "item_id", "tag", "timestamp"]]
+    df = _colon_tags(path, fmt) if fmt.sep == "::" else _comma_tags(path)
+    out = check_interactions(df.assign(rating=np.float32(1)), path.name, first_line=1 + fmt.header)
+    return out.assign(tag=df["tag"].fillna("").astype(str))[["user_id", "item_id", "tag", "timestamp"]]
 
+# %% ../../nbs/11_data.movielens.ipynb #73618e41
 def _read_links(path: Path, fmt: Format) -> pd.DataFrame:
     "Links to IMDb and TMDB as item_id, imdb_id (`tt0114709`), tmdb_id (Int64, may be missing)."
-    rows = _rows(path, fmt, ",", 3, ["movieId", "imdbId", "tmdbId"])
-    try: cols = [(int(m), f"tt{int(i):07d}" if i else "", int(t) if t else None) for m, i, t in rows]
-    except ValueError as e: raise SchemaError(f"{path.name}: {e}") from None
-    m, i, t = zip(*cols) if cols else ((), (), ())
-    return pd.DataFrame(dict(item_id=np.array(m, np.int32), imdb_id=pd.Series(i, dtype="str"), tmdb_id=pd.array(t, dtype="Int64")))
+    df = pd.DataFrame(_rows(path, fmt, ",", 3, ["movieId", "imdbId", "tmdbId"]), columns=["item_id", "imdb", "tmdb"])
+    try: return pd.DataFrame(dict(item_id=df["item_id"].astype("int32"),
+                                  imdb_id=pd.Series([f"tt{int(i):07d}" if i else "" for i in df["imdb"]], dtype="str"),
+                                  tmdb_id=pd.array([int(t) if t else None for t in df["tmdb"]], dtype="Int64")))
+    except (ValueError, OverflowError) as e: raise SchemaError(f"{path.name}: an id is no number ({e})") from None
 
-# %% ../../nbs/11_data.movielens.ipynb #4f7af05d
+# %% ../../nbs/11_data.movielens.ipynb #e06ea93e
 NOTE = "movierec-source.json"   # what `get_movielens` and `import_movielens` leave beside the files they unpacked
+
+def _vouched(folder: Path, hashes: dict) -> str:
+    "The MD5 of the published zip that `folder` was unpacked from; \"\" if there is no note, or a file changed since."
+    try:
+        note = json.loads((folder / NOTE).read_text())
+        return note["md5"] if note["md5_ok"] and note["files"] == hashes else ""
+    except (OSError, ValueError, KeyError, TypeError): return ""
 
 def _verified(fmt: Format, folder: Path, hashes: dict, counts: tuple) -> str:
     "How far a folder was verified, in words."
-    want = (fmt.n_ratings, fmt.n_users, fmt.n_films)
-    try: note = json.loads((folder / NOTE).read_text())
-    except (OSError, ValueError): note = {}
-    if note.get("md5_ok") and note.get("files") == hashes: return f"by checksum: the zip's MD5 {note['md5']} is the published one"
-    words = [f"{got:,} {what}" + ("" if got == pub else f" (published: {pub:,})") for got, pub, what in zip(counts, want, ("ratings", "users", "films"))]
+    if md5 := _vouched(folder, hashes): return f"by checksum: the zip's MD5 {md5} is the published one"
+    want, whats = (fmt.n_ratings, fmt.n_users, fmt.n_films), ("ratings", "users", "films")
+    words = (f"{got:,} {what}" + ("" if got == pub else f" (published: {pub:,})")
+             for got, pub, what in zip(counts, want, whats, strict=True))
     return ("by structure: " if counts == want or fmt.changes else "not: the counts differ, ") + ", ".join(words)
+
+# %% ../../nbs/11_data.movielens.ipynb #0e110aaf
+def _check_known(inter: pd.DataFrame, items: pd.DataFrame, fmt: Format):
+    "Refuse a rating of a film that the film file lacks."
+    known = np.zeros(max(items["item_id"].max(), inter["item_id"].max()) + 1 if len(items) and len(inter) else 1, bool)
+    if len(known) > 1: known[items["item_id"]] = True
+    ok = known[inter["item_id"]] if len(known) > 1 else np.zeros(len(inter), bool)
+    if not ok.all():
+        i = int(ok.argmin()); film = inter["item_id"].iloc[i]
+        raise SchemaError(f"{fmt.ratings}, line {i + 1 + fmt.header}: film {film} isn't in {fmt.films}")
 
 def parse_folder(folder: Path, fmt: Format) -> Dataset:
     "Read and check the files of one edition in `folder`; raises `SchemaError` naming file and line."
     folder = Path(folder); there = {f: folder / f for f in fmt.files if (folder / f).is_file()}
     for f in (fmt.ratings, fmt.films):
         if f not in there: raise MovierecError(f"{folder} has no {f}, which {fmt.name} must have")
-    items, inter = _read_films(there[fmt.films], fmt), _read_ratings(there[fmt.ratings], fmt)
-    known = np.zeros(max(items["item_id"].max() if len(items) else 0, inter["item_id"].max() if len(inter) else 0) + 1, bool); known[items["item_id"]] = True
-    if not (ok := known[inter["item_id"]]).all():
-        i = int(np.flatnonzero(~ok)[0]); raise SchemaError(f"{fmt.ratings}, line {i + 1 + fmt.header}: film {inter.item_id[i]} isn't in {fmt.films}")
     read = lambda f, reader: reader(there[f], fmt) if f in there else None
-    ds = Dataset(fmt.name, inter, items, read(fmt.users, _read_users), read(fmt.tags, _read_tags), read(fmt.links, _read_links))
-    hashes = {f: sha256(p) for f, p in sorted(there.items())}
-    ds.source = dict(citation=CITATION, licence=LICENCE, url=GROUPLENS + fmt.zip, scale=list(fmt.scale), files=hashes,
-                     verified=_verified(fmt, folder, hashes, (ds.n_interactions, ds.n_users, ds.n_items)),
-                     fingerprint=hashlib.sha256(json.dumps(hashes).encode()).hexdigest())
+    ds = Dataset(fmt.name, read(fmt.ratings, _read_ratings), read(fmt.films, _read_films), read(fmt.users, _read_users),
+                 read(fmt.tags, _read_tags), read(fmt.links, _read_links))
+    _check_known(ds.interactions, ds.items, fmt)
+    ds.source = _source(fmt, folder, {f: sha256(p) for f, p in sorted(there.items())}, ds)
     return ds
 
-# %% ../../nbs/11_data.movielens.ipynb #726a07a9
-CACHE_FORMAT = 1   # raise it when a table's meaning changes: older caches are then made again
+def _source(fmt: Format, folder: Path, hashes: dict, ds: Dataset) -> dict:
+    "Where a dataset comes from, and how far that was verified."
+    return dict(citation=CITATION, licence=LICENCE, url=GROUPLENS + fmt.zip, scale=list(fmt.scale), files=hashes,
+                verified=_verified(fmt, folder, hashes, (ds.n_interactions, ds.n_users, ds.n_items)),
+                fingerprint=hashlib.sha256(json.dumps(hashes).encode()).hexdigest())
+
+# %% ../../nbs/11_data.movielens.ipynb #b109db99
+CACHE_FORMAT = 1   # raise it when a table's meaning changes: elder caches are then made again
 TABLES = ("interactions", "items", "users", "tags", "links")
 
 def source_stamp(folder: Path, files: list[str]) -> dict:
@@ -253,17 +307,19 @@ def cache_folder(kind: str, name: str, stamp: dict) -> Path:
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, stamp], sort_keys=True).encode()).hexdigest()[:12]
     return home() / "cache" / kind / f"{name}-{key}"
 
+# %% ../../nbs/11_data.movielens.ipynb #e3d98472
 def save_tables(folder: Path, tables: dict, meta: dict):
-    "Keep tables as Parquet (None: no file) with `meta`, atomically; a home that can't be written costs speed, not the answer."
+    "Keep tables as Parquet (None: no file) with `meta`, atomically; where that can't be written it only costs speed."
     try:
         with atomic_dir(folder) as tmp: _write_tables(tmp, {n: df for n, df in tables.items() if df is not None}, meta)
-    except OSError as e: return log.warning("can't keep a cache in %s (%s): going on without", folder.parent, e.strerror or e)
+    except OSError as e: return log.warning("can't keep a cache in %s: %s", folder.parent, e.strerror or e)
     for old in folder.parent.glob(folder.name.rpartition("-")[0] + "-*"):
         if old != folder and _place(old) == meta["place"]: shutil.rmtree(old, ignore_errors=True)
 
 def _write_tables(folder: Path, tables: dict, meta: dict):
     for name, df in tables.items():
-        pq.write_table(pa.Table.from_pandas(df, preserve_index=False), folder / f"{name}.parquet", write_page_checksum=True)
+        table = pa.Table.from_pandas(df, preserve_index=False)
+        pq.write_table(table, folder / f"{name}.parquet", write_page_checksum=True)
     write_json(folder / "meta.json", meta | dict(rows={n: len(df) for n, df in tables.items()}))
 
 def _place(folder: Path):
@@ -296,36 +352,47 @@ def load_tables(folder: Path) -> tuple[dict, dict] | None:
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as e:
         log.warning("the cache in %s can't be read (%s); making it again", folder, str(e).split("\n")[0])
 
-# %% ../../nbs/11_data.movielens.ipynb #75c4f46f
+# %% ../../nbs/11_data.movielens.ipynb #7e816204
 def find_dataset(name: str) -> Path | None:
     "The folder that holds edition `name`: in the published data first, then among our downloads; None if neither does."
     fmt = get_format(name)
     for folder in (data_dir() / fmt.name, home() / "data" / fmt.name):
         if (folder / fmt.ratings).is_file(): return folder
 
+# %% ../../nbs/11_data.movielens.ipynb #fce3fbeb
 def load_movielens(name: str) -> Dataset:
-    "One edition of MovieLens, parsed once and cached as Parquet; raises `MovierecError` that says how to get a missing one."
+    "One edition of MovieLens, parsed once, then from the cache; a missing one raises how to get it (`MovierecError`)."
     fmt = get_format(name); folder = find_dataset(name)
-    if folder is None: raise MovierecError(f"{fmt.name} is not here (looked in {data_dir() / fmt.name} and {home() / 'data' / fmt.name}): run `movierec data get {fmt.name}`, "
-                                           f"or `movierec data import PATH` if you have it")
+    if folder is None: raise MovierecError(
+        f"{fmt.name} is not here (looked in {data_dir() / fmt.name} and {home() / 'data' / fmt.name}): "
+        f"run `movierec data get {fmt.name}`, or `movierec data import PATH` if you have it")
     stamp = source_stamp(folder, [*fmt.files, NOTE]); cache = cache_folder("data", fmt.name, stamp)
-    if kept := load_tables(cache): tables, meta = kept; return Dataset(fmt.name, **{t: tables.get(t) for t in TABLES}, source=meta["source"])
+    if kept := load_tables(cache):
+        tables, meta = kept; return Dataset(fmt.name, **{t: tables.get(t) for t in TABLES}, source=meta["source"])
     ds = parse_folder(folder, fmt)
     if ds.source["verified"].startswith("not"): log.warning("%s in %s: %s", fmt.name, folder, ds.source["verified"])
-    save_tables(cache, {t: getattr(ds, t) for t in TABLES}, dict(place=str(folder.resolve()), stamp=stamp, source=ds.source))
+    meta = dict(place=str(folder.resolve()), stamp=stamp, source=ds.source)
+    save_tables(cache, {t: getattr(ds, t) for t in TABLES}, meta)
     return ds
 
-# %% ../../nbs/11_data.movielens.ipynb #51a65e23
+# %% ../../nbs/11_data.movielens.ipynb #6b83edcf
 MAX_BYTES = 4 << 30   # more than any edition needs, zipped or not: what is larger isn't MovieLens
 
 class _Again(Exception): "This try failed; another may not."
 
+def _note(part: Path) -> Path: return part.with_suffix(".json")   # what `part` is a part of
+
+def _discard(part: Path):
+    for p in (part, _note(part)): p.unlink(missing_ok=True)
+
 def _resume_headers(part: Path, url: str) -> tuple[int, dict]:
     "How many bytes of `url` are in `part` already, and the headers that ask for the rest."
-    try: note = json.loads(part.with_suffix(".json").read_text()); have = part.stat().st_size if note["url"] == url else 0
+    try: note = json.loads(_note(part).read_text()); have = part.stat().st_size if note["url"] == url else 0
     except (OSError, ValueError, KeyError, TypeError): return 0, {}
-    return have, ({"Range": f"bytes={have}-"} | ({"If-Range": note["tag"]} if note.get("tag") else {}) if have else {})
+    tag = {"If-Range": note["tag"]} if note.get("tag") else {}
+    return have, {"Range": f"bytes={have}-"} | tag if have else {}
 
+# %% ../../nbs/11_data.movielens.ipynb #6e02a124
 def _start_of(r, have: int) -> int:
     "Where the body of answer `r` starts in the file; raises for answers that have none for us."
     if r.status_code == 404: raise MovierecError(f"{r.url} is not there (404): GroupLens may have moved it")
@@ -335,76 +402,98 @@ def _start_of(r, have: int) -> int:
     if r.status_code >= 500: raise _Again(f"the server answered {r.status_code}")
     raise MovierecError(f"{r.url}: the server answered {r.status_code} {r.reason}")
 
-# %% ../../nbs/11_data.movielens.ipynb #4e53c5d9
+def _check_room(folder: Path, need: int, what: str):
+    "Refuse to start what the disk has no room for, or what is absurdly large."
+    if need > MAX_BYTES: raise MovierecError(f"{what} would need {need / 2**30:.1f} GiB: that isn't MovieLens")
+    free = shutil.disk_usage(folder).free
+    if need <= free: return
+    raise MovierecError(f"the disk is full: {what} needs {need / 2**20:.0f} MiB, there are {free / 2**20:.0f}")
+
+# %% ../../nbs/11_data.movielens.ipynb #b9e20f9b
 def _fetch(url: str, part: Path, timeout: float):
     "One exchange: the rest of `url` into `part`. Raises `_Again`, `MovierecError` or what requests raises."
     have, headers = _resume_headers(part, url)
     with requests.get(url, headers=headers | {"Accept-Encoding": "identity"}, stream=True, timeout=timeout) as r:
         if r.status_code == 416 and r.headers.get("Content-Range") == f"bytes */{have}": return      # it was complete
         try: at = _start_of(r, have)
-        except _Again: part.unlink(missing_ok=True) if r.status_code < 500 else None; raise
+        except _Again: _discard(part) if r.status_code < 500 else None; raise
         length = r.headers.get("Content-Length"); total = at + int(length) if length else None
         _check_room(part.parent, (total or 0) - at, url)
         tag = r.headers.get("ETag") or r.headers.get("Last-Modified") or ""
-        write_json(part.with_suffix(".json"), dict(url=url, tag="" if tag.startswith("W/") else tag))   # weak tags can't resume
-        with open(part, "ab" if at else "wb") as f, progress(total=total, initial=at, unit="B", unit_scale=True, desc=url.rpartition("/")[2]) as bar:
-            for block in r.iter_content(1 << 18):
-                if f.tell() + len(block) > MAX_BYTES: raise MovierecError(f"{url} is larger than {MAX_BYTES >> 30} GiB: that isn't MovieLens")
-                f.write(block); bar.update(len(block))
-    if total is not None and part.stat().st_size != total: raise _Again(f"{part.stat().st_size} of {total} bytes arrived")
+        write_json(_note(part), dict(url=url, tag="" if tag.startswith("W/") else tag))   # a weak tag can't resume
+        _save_body(r, part, at, total)
+    got = part.stat().st_size
+    if total is not None and got != total: raise _Again(f"{got} of {total} bytes arrived")
 
-def _check_room(folder: Path, need: int, what: str):
-    "Refuse to start what the disk has no room for, or what is absurdly large."
-    if need > MAX_BYTES: raise MovierecError(f"{what} would need {need / 2**30:.1f} GiB: that isn't MovieLens")
-    if need > (free := shutil.disk_usage(folder).free): raise MovierecError(f"the disk is full: {what} needs {need / 2**20:.0f} MiB, {folder} has {free / 2**20:.0f}")
+def _save_body(r, part: Path, at: int, total: int | None):
+    "Append the body of answer `r` to `part` (or start it, where `at` is 0), with a progress bar."
+    bar = progress(total=total, initial=at, unit="B", unit_scale=True, desc=r.url.rpartition("/")[2])
+    with open(part, "ab" if at else "wb") as f, bar:
+        for block in r.iter_content(1 << 18):
+            if f.tell() + len(block) > MAX_BYTES: raise MovierecError(f"{r.url} doesn't end: that isn't MovieLens")
+            f.write(block); bar.update(len(block))
 
-# %% ../../nbs/11_data.movielens.ipynb #de44f9e8
+# %% ../../nbs/11_data.movielens.ipynb #b332b546
+PAUSE = 1.0   # seconds before the second fruitless try; before the third, twice that, …
+
 def download(url: str, part: Path, timeout: float = 30, tries: int = 5):
-    "Fetch `url` into `part`, resuming as often as there is progress, and up to `tries` times without; raises `MovierecError`."
+    "Fetch `url` into `part`, resuming where it breaks; up to `tries` fruitless tries. Raises `MovierecError`."
     part.parent.mkdir(parents=True, exist_ok=True); failed = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try: return _fetch(url, part, timeout)
-        except (requests.RequestException, _Again) as e:
-            failed = 0 if part.exists() and part.stat().st_size > before else failed + 1; last = e
+        except (requests.RequestException, _Again) as e: last = e
         except OSError as e: raise _disk_error(e, part) from None
-        if failed >= tries or isinstance(last, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
-            raise MovierecError(f"can't download {url} ({_in_short(last)}); check the network and run it again: it goes on where it stopped. "
-                                f"If you have the files, use `movierec data import PATH`") from None
+        failed = 0 if part.exists() and part.stat().st_size > before else failed + 1
+        if failed >= tries: raise MovierecError(
+            f"can't download {url} ({_in_short(last)}); check the network and run it again: "
+            f"it goes on where it stopped. If you have the files, use `movierec data import PATH`") from None
+        if failed: time.sleep(PAUSE * failed)
 
 def _in_short(e: Exception) -> str:
-    "A requests error without its five layers of wrapping."
+    "A requests error without its layers of wrapping."
     reason = getattr(e.args[0] if e.args else e, "reason", None) or e
     return re.sub(r"^.*(?:>|pool\(.*\)): ", "", str(reason))[:200] or type(e).__name__
 
 def _disk_error(e: OSError, path: Path) -> MovierecError:
     "An error of the file system in words."
-    return MovierecError(f"the disk is full: {path}" if e.errno in (errno.ENOSPC, errno.EDQUOT) else f"can't write {path}: {e.strerror or e}")
+    full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+    return MovierecError(f"the disk is full: {path}" if full else f"can't write {path}: {e.strerror or e}")
 
-# %% ../../nbs/11_data.movielens.ipynb #2c551d5d
+# %% ../../nbs/11_data.movielens.ipynb #26963312
 MAX_MEMBERS = 1000
 
 def _check_member(m: zipfile.ZipInfo):
     "Refuse a member that would land outside the folder, or that isn't a plain file."
     path = PurePosixPath(m.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", m.filename): raise MovierecError(f"unsafe zip: {m.filename!r} points outside the folder")
-    if stat.S_IFMT(m.external_attr >> 16) not in (0, stat.S_IFREG): raise MovierecError(f"unsafe zip: {m.filename!r} is no plain file")
+    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", m.filename):
+        raise MovierecError(f"unsafe zip: {m.filename!r} points outside the folder")
+    if stat.S_IFMT(m.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise MovierecError(f"unsafe zip: {m.filename!r} is no plain file")
+
+def _check_members(members: list[zipfile.ZipInfo], max_bytes: int) -> int:
+    "Refuse an unsafe list of members; gives the bytes they unpack to."
+    for m in members: _check_member(m)
+    total = sum(m.file_size for m in members)
+    if len(members) > MAX_MEMBERS or total > max_bytes:
+        raise MovierecError(f"unsafe zip: {len(members):,} files, {total:,} bytes unpacked")
+    if len({m.filename for m in members}) < len(members): raise MovierecError("unsafe zip: two members have one name")
+    return total
+
+# %% ../../nbs/11_data.movielens.ipynb #eebaef2c
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 def unpack_zip(path: Path, dest: Path, max_bytes: int = MAX_BYTES):
     "Unpack the files of a zip into `dest`, safely; raises `MovierecError`."
     try:
         with zipfile.ZipFile(path) as z:
             members = [m for m in z.infolist() if not m.is_dir()]
-            for m in members: _check_member(m)
-            total = sum(m.file_size for m in members)
-            if len(members) > MAX_MEMBERS or total > max_bytes: raise MovierecError(f"unsafe zip: {len(members):,} files, {total:,} bytes unpacked")
-            if len({m.filename for m in members}) < len(members): raise MovierecError("unsafe zip: two members have one name")
-            _check_room(dest, total, str(path.name))
-            for m in members: z.extract(m, dest)     # reads at most the size just added up, and checks the member's CRC
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as e: raise MovierecError(f"{path} is no sound zip file: {e}") from None
+            _check_room(dest, _check_members(members, max_bytes), path.name)
+            for m in members: z.extract(m, dest)     # reads no more than the size just added up, and checks the CRC
+    except _BAD_ZIP as e: raise MovierecError(f"{path} is no sound zip file: {e}") from None
     except OSError as e: raise _disk_error(e, dest) from None
 
-# %% ../../nbs/11_data.movielens.ipynb #52acfe82
+# %% ../../nbs/11_data.movielens.ipynb #72a1cf1b
 def _count_lines(path: Path) -> int:
     "Line ends in a file (and an unended last line), read in blocks."
     n, last = 0, b"\n"
@@ -412,22 +501,24 @@ def _count_lines(path: Path) -> int:
         while block := f.read(1 << 22): n += block.count(b"\n"); last = block[-1:]
     return n + (last != b"\n")
 
+# %% ../../nbs/11_data.movielens.ipynb #fe3665c8
 def _files_folder(root: Path) -> Path:
     "`root`, or the one folder in it, that holds a ratings and a film file."
     for d in (root, *sorted(p for p in root.iterdir() if p.is_dir())):
         if any((d / f.ratings).is_file() and (d / f.films).is_file() for f in FORMATS.values()): return d
-    raise MovierecError(f"{root} holds no MovieLens files (looked for ratings.csv, ratings.dat or u.data beside the film file)")
+    raise MovierecError(f"{root} holds no MovieLens files (ratings.csv, ratings.dat or u.data beside the film file)")
 
 def detect_format(folder: Path, called: str = "") -> Format:
-    "Which edition `folder` holds, by its files, their line counts, and at last what it is `called`; raises `MovierecError`."
+    "Which edition `folder` holds, by its files, their line counts, then what it is `called`; raises `MovierecError`."
     fits = [f for f in FORMATS.values() if all((folder / x).is_file() for x in (f.ratings, f.films, f.users) if x)]
-    for f in fits:
-        if (_count_lines(folder / f.ratings) - f.header, _count_lines(folder / f.films) - f.header) == (f.n_ratings, f.n_films): return f
+    rows = {x: _count_lines(folder / x) for f in fits for x in (f.ratings, f.films)}
+    counted = [f for f in fits if (rows[f.ratings] - f.header, rows[f.films] - f.header) == (f.n_ratings, f.n_films)]
     named = [f for f in fits if f.name in (folder.name.lower(), called.lower())]
-    if not named and len(fits) != 1: raise MovierecError(f"{folder} may be {', '.join(f.name for f in fits) or 'none of the editions'}: its row counts are no published ones; say which by name")
-    return (named or fits)[0]
+    if counted or named or len(fits) == 1: return (counted or named or fits)[0]
+    raise MovierecError(f"{folder} may be {', '.join(f.name for f in fits) or 'no edition'}: "
+                        "its row counts are no published ones; say which by name")
 
-# %% ../../nbs/11_data.movielens.ipynb #7adb96d5
+# %% ../../nbs/11_data.movielens.ipynb #3db09c1a
 def _md5(path: Path) -> str:
     h = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as f:
@@ -435,12 +526,13 @@ def _md5(path: Path) -> str:
     return h.hexdigest()
 
 def _bring_home(folder: Path, fmt: Format, note: dict, put=shutil.copyfile) -> Path:
-    "Put the edition's files from `folder` into `$MOVIEREC_HOME/data/NAME`, checked first unless a checksum vouches for them."
+    "Put an edition's files into `$MOVIEREC_HOME/data/NAME`, checked first unless a checksum vouches for them."
     if not note["md5_ok"]: parse_folder(folder, fmt)
     target = home() / "data" / fmt.name
     try:
         with atomic_dir(target) as tmp:
-            for p in sorted({q for pattern in (*fmt.files, *fmt.extras) for q in folder.glob(pattern) if q.is_file()}): put(p, tmp / p.name)
+            wanted = {p for pattern in (*fmt.files, *fmt.extras) for p in folder.glob(pattern) if p.is_file()}
+            for p in sorted(wanted): put(p, tmp / p.name)
             write_json(tmp / NOTE, note | dict(files={f: sha256(tmp / f) for f in fmt.files if (tmp / f).is_file()}))
     except OSError as e: raise _disk_error(e, target) from None
     return target
@@ -450,8 +542,9 @@ def _unpack_home(path: Path, md5: str, name: str | None = None) -> Path:
     (home() / "data").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=home() / "data") as tmp:
         unpack_zip(path, Path(tmp)); folder = _files_folder(Path(tmp))
-        fmt = get_format(name) if name else detect_format(folder, path.stem); got = _md5(path)
-        return _bring_home(folder, fmt, dict(zip=path.name, md5=got, md5_ok=got == (md5 or fmt.md5)), shutil.move)
+        fmt = get_format(name) if name else detect_format(folder, path.stem)
+        got = _md5(path); note = dict(zip=path.name, md5=got, md5_ok=got == (md5 or fmt.md5))
+        return _bring_home(folder, fmt, note, put=shutil.move)
 
 # %% ../../nbs/11_data.movielens.ipynb #aacb3e93
 def import_movielens(
@@ -466,7 +559,7 @@ def import_movielens(
     if not path.is_file(): raise MovierecError(f"{path} is not there")
     return _unpack_home(path, "", name)
 
-# %% ../../nbs/11_data.movielens.ipynb #dec37e2b
+# %% ../../nbs/11_data.movielens.ipynb #18774ebf
 def _published_md5(fmt: Format, base: str, timeout: float) -> str:
     "The MD5 of an edition's zip: ours, or what GroupLens' `.md5` file says; \"\" where there is none."
     if fmt.md5: return fmt.md5
@@ -475,6 +568,7 @@ def _published_md5(fmt: Format, base: str, timeout: float) -> str:
     m = re.search(r"\b[0-9a-fA-F]{32}\b", r.text[:1000]) if r.status_code == 200 else None
     return m[0].lower() if m else ""
 
+# %% ../../nbs/11_data.movielens.ipynb #fa8d28d3
 def get_movielens(
     name: str,                # an edition, as in `FORMATS`
     base: str = GROUPLENS,    # where the zips are
@@ -488,14 +582,15 @@ def get_movielens(
     for attempt in range(2):
         resumed = part.exists(); download(base + fmt.zip, part, timeout); got = _md5(part)
         if not md5 or got == md5: break
-        part.unlink(); part.with_suffix(".json").unlink(missing_ok=True)
-        if attempt or not resumed: raise MovierecError(f"{fmt.zip} has MD5 {got}, not the published {md5}: the download was damaged or the file changed; run it again")
+        _discard(part)
+        if attempt or not resumed: raise MovierecError(
+            f"{fmt.zip} has MD5 {got}, not the published {md5}: damaged on its way, or changed; run it again")
     if not md5: log.warning("GroupLens gives no MD5 for %s: verified by structure only", fmt.zip)
-    zipped = part.with_suffix(""); os.replace(part, zipped); part.with_suffix(".json").unlink(missing_ok=True)
+    zipped = part.with_suffix(""); os.replace(part, zipped); _discard(part)
     try: return _unpack_home(zipped, md5, fmt.name)
     finally: zipped.unlink(missing_ok=True)
 
-# %% ../../nbs/11_data.movielens.ipynb #d04cb821
+# %% ../../nbs/11_data.movielens.ipynb #557f2995
 def list_datasets() -> list[dict]:
     "A row for each edition: name, ratings, users and films as published, where it is, licence."
     row = lambda f: dict(name=f.name, ratings=f.n_ratings, users=f.n_users, films=f.n_films,
@@ -505,4 +600,5 @@ def list_datasets() -> list[dict]:
 def dataset_info(name: str) -> dict:
     "Everything known about an edition without reading its tables."
     f = get_format(name); row = next(r for r in list_datasets() if r["name"] == f.name)
-    return row | dict(scale=list(f.scale), files=f.files, changes=f.changes, md5=f.md5, url=GROUPLENS + f.zip, citation=CITATION)
+    return row | dict(scale=list(f.scale), files=f.files, changes=f.changes, md5=f.md5, url=GROUPLENS + f.zip,
+                      citation=CITATION)

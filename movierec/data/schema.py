@@ -25,11 +25,12 @@ def _refuse(source, row, rule, first_line=None):
     where = f"row {row + 1}" if first_line is None else f"line {row + first_line}"
     raise SchemaError(f"{source}, {where}: {rule}")
 
-# %% ../../nbs/10_data.schema.ipynb #dfdfb889
+# %% ../../nbs/10_data.schema.ipynb #c29585b4
 def _need(df, columns, source):
     "Refuse a table that lacks one of `columns`."
     missing = [c for c in columns if c not in df.columns]
-    if missing: raise SchemaError(f"{source}: column {', '.join(missing)} is missing (found: {', '.join(map(str, df.columns))})")
+    if not missing: return
+    raise SchemaError(f"{source}: column {', '.join(missing)} is missing (found: {', '.join(map(str, df.columns))})")
 
 def _numbers(df, col, source, first_line):
     "Column `col` as a numpy array of numbers, without holes."
@@ -40,19 +41,19 @@ def _numbers(df, col, source, first_line):
     i = int(np.flatnonzero(~np.isfinite(x))[0]); v = s.iloc[i]
     _refuse(source, i, f"{col} is missing" if pd.isna(v) else f"{col} '{v}' is no number", first_line)
 
-# %% ../../nbs/10_data.schema.ipynb #f24501f4
+# %% ../../nbs/10_data.schema.ipynb #620f4173
 def _integers(df, col, source, first_line=None, low=1, high=2**31 - 1, dtype=np.int32, hint=""):
     "Column `col` as whole numbers in `low..high`, cast to `dtype`."
     x = _numbers(df, col, source, first_line)
     if not len(x): return x.astype(dtype)
-    if x.dtype.kind == "f" and (x != np.rint(x)).any():
-        i = int(np.flatnonzero(x != np.rint(x))[0]); _refuse(source, i, f"{col} {x[i]:g} is no whole number", first_line)
+    if x.dtype.kind == "f" and (odd := x != np.rint(x)).any():
+        i = int(np.flatnonzero(odd)[0]); _refuse(source, i, f"{col} {x[i]:g} is no whole number", first_line)
     if x.min() < low or x.max() > high:
         i = int(np.flatnonzero((x < low) | (x > high))[0])
         _refuse(source, i, f"{col} {int(x[i])} is outside {low}..{high}{hint}", first_line)
     return x.astype(dtype, copy=False)
 
-# %% ../../nbs/10_data.schema.ipynb #a4c1099a
+# %% ../../nbs/10_data.schema.ipynb #056f8c5c
 def _ratings(df, source, first_line, scale):
     "The rating column as float32, inside `scale` (low, high[, step]) if given."
     x = _numbers(df, "rating", source, first_line).astype(np.float32)
@@ -63,10 +64,11 @@ def _ratings(df, source, first_line, scale):
         _refuse(source, i, f"rating {x[i]:g} is outside {low:g}..{high:g}", first_line)
     for at in range(0, len(x), 1 << 20) if step and step[0] else ():   # in blocks: the temporaries stay small
         off = np.flatnonzero((x[at:at + (1 << 20)] - np.float32(low)) / np.float32(step[0]) % 1)
-        if len(off): _refuse(source, at + int(off[0]), f"rating {x[at + off[0]]:g} is no step of {step[0]:g}", first_line)
+        if not len(off): continue
+        i = at + int(off[0]); _refuse(source, i, f"rating {x[i]:g} is no step of {step[0]:g}", first_line)
     return x
 
-# %% ../../nbs/10_data.schema.ipynb #e8c5dd26
+# %% ../../nbs/10_data.schema.ipynb #1747ae75
 INTERACTION_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 LATEST_TIME = 4_102_444_800   # the year 2100: what lies beyond is in milliseconds
 
@@ -78,19 +80,19 @@ def check_interactions(
 ) -> pd.DataFrame:                 # int32, int32, float32, int64; rows in the order given
     "Check a table of interactions and give it its canonical types; raises `SchemaError`."
     _need(df, INTERACTION_COLUMNS, source)
-    at = dict(source=source, first_line=first_line)
-    cols = dict(user_id=_integers(df, "user_id", **at), item_id=_integers(df, "item_id", **at),
-                rating=_ratings(df, source, first_line, scale),
-                timestamp=_integers(df, "timestamp", **at, low=0, high=LATEST_TIME, dtype=np.int64, hint=" (seconds since 1970)"))
+    at, time = (source, first_line), dict(low=0, high=LATEST_TIME, dtype=np.int64, hint=" (seconds since 1970)")
+    cols = dict(user_id=_integers(df, "user_id", *at), item_id=_integers(df, "item_id", *at),
+                rating=_ratings(df, *at, scale), timestamp=_integers(df, "timestamp", *at, **time))
     out = df[INTERACTION_COLUMNS].reset_index(drop=True)
     for c, x in cols.items():
         if out[c].dtype != x.dtype: out[c] = x     # what is canonical already is shared, not copied
     return out
 
-# %% ../../nbs/10_data.schema.ipynb #ebd480db
-METADATA_COLUMNS = {"overview": "str", "director": "str", "actors": "str", "keywords": "str", "vote_average": "float32",
-                    "vote_count": "float32", "popularity": "float32", "poster_path": "str", "imdb_id": "str", "tmdb_id": "Int64"}
-NO_GENRES = "(no genres listed)"
+# %% ../../nbs/10_data.schema.ipynb #d1aba9bc
+METADATA_COLUMNS = {"overview": "str", "director": "str", "actors": "str", "keywords": "str",
+                    "vote_average": "float32", "vote_count": "float32", "popularity": "float32",
+                    "poster_path": "str", "imdb_id": "str", "tmdb_id": "Int64"}
+NO_GENRES = "(no genres listed)"   # how the csv editions say it; here it is ""
 
 def split_list(s) -> list[str]:
     "`\"A|B\"` → `[\"A\", \"B\"]`; an empty or missing text has no parts."
@@ -100,7 +102,7 @@ def _text(df, col):
     "Column `col` as text without holes or outer blanks."
     return df[col].astype(object).where(df[col].notna(), "").astype(str).str.strip()
 
-# %% ../../nbs/10_data.schema.ipynb #71cfff19
+# %% ../../nbs/10_data.schema.ipynb #0eebc61c
 def _unique(x, col, source, first_line):
     "Refuse a value of `x` that stands twice."
     dup = pd.Series(x).duplicated().to_numpy()
@@ -111,10 +113,11 @@ def _optional(df, col, dtype, source, first_line, low=-np.inf, high=np.inf):
     x = pd.to_numeric(df[col], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = (np.isnan(x) & df[col].notna().to_numpy()) | (x < low) | (x > high)
     if bad.any():
-        i = int(np.flatnonzero(bad)[0]); _refuse(source, i, f"{col} {df[col].iloc[i]} is no number in {low:g}..{high:g}", first_line)
+        i = int(np.flatnonzero(bad)[0])
+        _refuse(source, i, f"{col} {df[col].iloc[i]} is no number in {low:g}..{high:g}", first_line)
     return pd.array(x, dtype="Float64").astype(dtype) if dtype.startswith("Int") else x.astype(dtype)
 
-# %% ../../nbs/10_data.schema.ipynb #47109770
+# %% ../../nbs/10_data.schema.ipynb #42078e9f
 def check_items(
     df: pd.DataFrame,              # columns item_id, title, year, genres and any metadata
     source: str = "items",         # file name for messages
@@ -125,24 +128,25 @@ def check_items(
     out = df.reset_index(drop=True).copy()
     ids = out["item_id"] = _integers(df, "item_id", source, first_line)
     _unique(ids, "item_id", source, first_line)
-    for c in ["title", "genres", *(c for c, t in METADATA_COLUMNS.items() if t == "str" and c in out)]: out[c] = _text(out, c)
+    meta = {c: t for c, t in METADATA_COLUMNS.items() if c in out}
+    for c in ["title", "genres", *(c for c, t in meta.items() if t == "str")]: out[c] = _text(out, c)
     empty = np.flatnonzero(out["title"].to_numpy() == "")
     if len(empty): _refuse(source, int(empty[0]), "title is missing", first_line)
     out["genres"] = out["genres"].replace(NO_GENRES, "")
     out["year"] = _optional(df, "year", "Int16", source, first_line, 1870, 2100)
-    for c, t in METADATA_COLUMNS.items():
-        if t != "str" and c in out: out[c] = _optional(df, c, t, source, first_line)
+    for c, t in meta.items():
+        if t != "str": out[c] = _optional(df, c, t, source, first_line)
     return out.sort_values("item_id", kind="stable", ignore_index=True)
 
-# %% ../../nbs/10_data.schema.ipynb #48647db2
-AGE_BANDS = {1: "Under 18", 18: "18-24", 25: "25-34", 35: "35-44", 45: "45-49", 50: "50-55", 56: "56+"}   # first age → name
+# %% ../../nbs/10_data.schema.ipynb #9600323d
+AGE_BANDS = {1: "Under 18", 18: "18-24", 25: "25-34", 35: "35-44", 45: "45-49", 50: "50-55", 56: "56+"}   # by first age
 
 def age_band(ages: Sequence[int]) -> np.ndarray:
     "Names of the MovieLens 1M age bands for exact ages (or for its codes, which are the first ages of the bands)."
     starts = np.array(list(AGE_BANDS)); names = np.array(list(AGE_BANDS.values()), dtype=object)
     return names[np.maximum(np.searchsorted(starts, np.asarray(ages), side="right") - 1, 0)]
 
-# %% ../../nbs/10_data.schema.ipynb #fba1df85
+# %% ../../nbs/10_data.schema.ipynb #c5ce2045
 def _one_of(df, col, allowed, source, first_line):
     "Text column `col`, each value one of `allowed` or empty."
     x = _text(df, col)
@@ -150,6 +154,7 @@ def _one_of(df, col, allowed, source, first_line):
     if len(bad): _refuse(source, int(bad[0]), f"{col} {x.iloc[bad[0]]!r} is none of {', '.join(allowed)}", first_line)
     return x
 
+# %% ../../nbs/10_data.schema.ipynb #74ab7a8f
 def check_users(df: pd.DataFrame, source: str = "users", first_line: int | None = None) -> pd.DataFrame:
     "Check a table of viewers (`user_id, gender, age_band, occupation, zip`, optional `age`); raises `SchemaError`."
     _need(df, ["user_id", "gender", "age_band", "occupation", "zip"], source)
@@ -162,23 +167,30 @@ def check_users(df: pd.DataFrame, source: str = "users", first_line: int | None 
     if "age" in out: out["age"] = _optional(df, "age", "Int16", source, first_line, 0, 130)
     return out
 
-# %% ../../nbs/10_data.schema.ipynb #40296b48
+# %% ../../nbs/10_data.schema.ipynb #e8e59035
 def check_recommendations(df: pd.DataFrame, source: str = "recommendations") -> pd.DataFrame:
     "Check `user_id, item_id, score, rank` (rank 1..k without gaps, scores never rise); rows stay in the order given."
     _need(df, ["user_id", "item_id", "score", "rank"], source)
     u, i = _integers(df, "user_id", source, low=0, dtype=np.int64, high=2**63 - 1), _integers(df, "item_id", source)
     s, r = _numbers(df, "score", source, None).astype(np.float32), _integers(df, "rank", source)
-    o = np.lexsort((r, u)); same = np.r_[False, u[o][1:] == u[o][:-1]][:len(o)]          # same user as the row before
-    want = np.where(same, np.r_[0, r[o][:-1]][:len(o)] + 1, 1)
-    def first(bad, rule):
-        if bad.any(): row = int(o[np.flatnonzero(bad)[0]]); _refuse(source, row, rule(row))
-    first(r[o] != want, lambda row: f"rank {r[row]} of user {u[row]} leaves a gap, or is there twice")
-    first(same & (s[o] > np.r_[np.inf, s[o][:-1]][:len(o)]), lambda row: f"score {s[row]:g} of user {u[row]} rises at rank {r[row]}")
-    p = np.lexsort((r, i, u)); again = (u[p][1:] == u[p][:-1]) & (i[p][1:] == i[p][:-1])
-    if again.any(): row = int(p[1:][again][0]); _refuse(source, row, f"item_id {i[row]} is there twice for user {u[row]}")
+    _check_lists(u, i, s, r, source)
     return pd.DataFrame(dict(user_id=u, item_id=i, score=s, rank=r))
 
-# %% ../../nbs/10_data.schema.ipynb #ac3138f1
+def _check_lists(u, i, s, r, source):
+    "Refuse lists with a gap in their ranks, a rising score or a film twice (columns of a recommendations table)."
+    def refuse(rows, bad, rule):
+        if bad.any(): row = int(rows[bad.argmax()]); _refuse(source, row, rule(row))
+    o = np.lexsort((r, u))                                      # each user's list in order of rank
+    same = np.r_[False, u[o][1:] == u[o][:-1]][:len(o)]         # same user as in the row before
+    before = lambda x, start: np.r_[start, x[o][:-1]][:len(o)]  # the value in the row before
+    refuse(o, r[o] != np.where(same, before(r, 0) + 1, 1),
+           lambda n: f"rank {r[n]} of user {u[n]} leaves a gap, or is there twice")
+    refuse(o, same & (s[o] > before(s, np.inf)), lambda n: f"score {s[n]:g} of user {u[n]} rises at rank {r[n]}")
+    p = np.lexsort((r, i, u))                                   # equal films of a user side by side
+    refuse(p[1:], (u[p][1:] == u[p][:-1]) & (i[p][1:] == i[p][:-1]),
+           lambda n: f"item_id {i[n]} is there twice for user {u[n]}")
+
+# %% ../../nbs/10_data.schema.ipynb #72a3702c
 @dataclass
 class Dataset:
     "The tables of one dataset, checked, and `source`: citation, licence, url, scale, verified, fingerprint."
@@ -201,13 +213,14 @@ class Dataset:
     @property
     def scale(self) -> tuple: return tuple(self.source.get("scale") or (0.5, 5.0, 0.5))
     def _repr_markdown_(self): return _describe(self)
-    def __repr__(self): return f"Dataset({self.name}: {self.n_interactions:,} ratings, {self.n_users:,} users, {self.n_items:,} films)"
+    def __repr__(self):
+        return f"Dataset({self.name}: {self.n_interactions:,} ratings, {self.n_users:,} users, {self.n_items:,} films)"
 
-# %% ../../nbs/10_data.schema.ipynb #667e9a48
+# %% ../../nbs/10_data.schema.ipynb #55656c8b
 def _describe(ds: Dataset) -> str:
     "A dataset in a few lines of Markdown."
-    t = ds.interactions["timestamp"]
-    span = f"{pd.Timestamp(t.min(), unit='s'):%Y-%m-%d} to {pd.Timestamp(t.max(), unit='s'):%Y-%m-%d}" if len(t) else "–"
+    t = ds.interactions["timestamp"]; day = lambda s: f"{pd.Timestamp(s, unit='s'):%Y-%m-%d}"
+    span = f"{day(t.min())} to {day(t.max())}" if len(t) else "–"
     density = ds.n_interactions / max(1, ds.n_users * ds.n_rated)
     extra = [n for n in ("users", "tags", "links") if getattr(ds, n) is not None]
     rows = [("ratings", f"{ds.n_interactions:,}"), ("users", f"{ds.n_users:,}"),
