@@ -262,7 +262,7 @@ def test_no_member_leaves_the_folder(places, name):
 
 
 def test_links_devices_bombs_and_doubles_are_refused(places):
-    out = places / "out"; out.mkdir(); 
+    out = places / "out"; out.mkdir()
     def refuse(path, message):
         with pytest.raises(MovierecError, match=message): ml.unpack_zip(path, out)
     refuse(zipped(places / "a.zip", {special("ml/link", stat.S_IFLNK | 0o777): b"/etc/passwd"}), "no plain file")

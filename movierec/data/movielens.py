@@ -103,13 +103,13 @@ def clean_title(title: str) -> tuple[str, int | None]:
     out = "".join(_article_first(p.strip()).join(blanks(p)) for p in parts)
     return re.sub(r"\s+", " ", out).replace("( ", "(").replace(" )", ")").strip(), year
 
-# %% ../../nbs/11_data.movielens.ipynb #3989b5fd
+# %% ../../nbs/11_data.movielens.ipynb #1aa6d187
 _COLUMNS = {"user_id": pl.Int32, "item_id": pl.Int32, "rating": pl.Float32, "timestamp": pl.Int64}
 
 def _csv_schema(fmt: Format) -> dict:
     "polars' schema of a ratings file: the four columns, with an empty one between two of them where `sep` is `::`."
     between = [{f"_{i}{c}": pl.UInt8 for i in range(1, len(fmt.sep))} for c in _COLUMNS]
-    cols = [{c: t, **b} for (c, t), b in zip(_COLUMNS.items(), between)]
+    cols = [{c: t, **b} for (c, t), b in zip(_COLUMNS.items(), between, strict=True)]
     return {k: v for d in cols for k, v in d.items() if k != f"_{len(fmt.sep) - 1}timestamp"}
 
 def _without_blank_end(df: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +135,7 @@ def _check_header(path: Path, want: list[str]):
     if got.replace('"', "").split(",") != want:
         raise SchemaError(f"{path.name}, line 1: the header is {got[:80]!r} instead of {','.join(want)!r}")
 
-# %% ../../nbs/11_data.movielens.ipynb #fe94b2d7
+# %% ../../nbs/11_data.movielens.ipynb #c1732910
 _INT, _NUM = re.compile(rb"\d{1,19}"), re.compile(rb"\d+(\.\d*)?|nan", re.I)
 
 def _line_fault(line: bytes, sep: bytes) -> str:
@@ -143,7 +143,7 @@ def _line_fault(line: bytes, sep: bytes) -> str:
     if not line.strip(): return "the line is blank"
     parts = line.split(sep)
     if len(parts) != 4: return f"{len(parts)} fields instead of 4: {line[:60].decode('latin-1')!r}"
-    for name, v, rule in zip(_COLUMNS, parts, (_INT, _INT, _NUM, _INT)):
+    for name, v, rule in zip(_COLUMNS, parts, (_INT, _INT, _NUM, _INT), strict=True):
         if not v: return f"{name} is missing"
         kind = "number" if rule is _NUM else "whole number"
         if not rule.fullmatch(v): return f"{name} {v[:40].decode('latin-1')!r} is no {kind}"
