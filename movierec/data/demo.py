@@ -77,7 +77,7 @@ def next_parts(films: pd.DataFrame) -> np.ndarray:
     out[order[:-1][same]] = order[1:][same]
     return out
 
-# %% ../../nbs/13_data.demo.ipynb #f4327c73
+# %% ../../nbs/13_data.demo.ipynb #61a84ba7
 @dataclass(frozen=True)
 class World:
     "The simulator's coefficients; those of a choice are in units of its log-odds."
@@ -86,12 +86,12 @@ class World:
     people: float = .25         # its director and leads,
     era: float = .15            # its decade,
     hidden: float = .20         # and what no table says of it
-    taste: float = 1.2          # a viewer's taste
+    taste: float = 1.8          # a viewer's taste
     zipf: float = .75           # popularity falls as rank^-zipf
     new: float = 1.5            # a film in the cinemas; fades with e^(-age / new_years)
     new_years: float = .4
-    theme: float = 3.0          # likeness to this evening's films
-    follow: float = 4.5         # the next part of the film just seen
+    theme: float = 4.0          # likeness to this evening's films
+    follow: float = 5.0         # the next part of the film just seen
     later: float = 1.2          # the next part of any film seen before
     skip: float = 1.5           # a later part whose earlier part is unseen is put off
     drift_days: float = 500.    # in which a taste forgets where it was (1/e)
