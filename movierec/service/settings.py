@@ -6,8 +6,9 @@
 __all__ = ['MAX_HISTORY', 'MAX_K', 'Settings', 'load_settings', 'available_cores', 'count_workers', 'model_threads',
            'limit_threads']
 
-# %% ../../nbs/81_service.settings.ipynb #81741227
-import os, sys
+# %% ../../nbs/81_service.settings.ipynb #62a07837
+import os
+import sys
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -52,17 +53,18 @@ def available_cores(cpu_max: str = "/sys/fs/cgroup/cpu.max") -> int:
     except (OSError, ValueError): pass   # no cgroup v2, or no quota ("max")
     return max(1, n)
 
-# %% ../../nbs/81_service.settings.ipynb #d2b7e226
+# %% ../../nbs/81_service.settings.ipynb #ff482a3e
 def count_workers(
     argv=None,     # command line of the server, default this process's
     env=None,      # default os.environ
 ) -> int:
     "Server processes that share this machine, as uvicorn was told: `--workers N`, `WEB_CONCURRENCY`, else 1."
     argv, env = sys.argv if argv is None else argv, os.environ if env is None else env
-    told = [b for a, b in zip(argv, argv[1:]) if a == "--workers"]
+    told = [b for a, b in zip(argv, argv[1:], strict=False) if a == "--workers"]
     told += [a.split("=", 1)[1] for a in argv if a.startswith("--workers=")] + [env.get("WEB_CONCURRENCY", "")]
     return max(1, next((int(x) for x in told if x.isdecimal()), 1))
 
+# %% ../../nbs/81_service.settings.ipynb #40d8b0a5
 def model_threads(settings: Settings) -> int:
     "CPU threads for this process's model: `settings.threads`, or cores divided by workers."
     return settings.threads or max(1, available_cores() // (settings.workers or count_workers()))
