@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from movierec import fetch
 from movierec.core import MovierecError
 from movierec.data import movielens as ml
 from movierec.data.movielens import FORMATS, clean_title, find_dataset, get_movielens, import_movielens, list_datasets, load_movielens
@@ -257,18 +258,18 @@ def special(name, mode):
 @pytest.mark.parametrize("name", ["../evil", "/abs/evil", "ml-1m/../../evil", "C:/evil", "..\\evil", "\\\\host\\evil"])
 def test_no_member_leaves_the_folder(places, name):
     z = zipped(places / "e.zip", {name: b"x"}); out = places / "deep/out"; out.mkdir(parents=True)
-    with pytest.raises(MovierecError, match="points outside"): ml.unpack_zip(z, out)
+    with pytest.raises(MovierecError, match="points outside"): fetch.unpack_zip(z, out)
     assert not list(places.rglob("evil*")) and not list(out.iterdir())
 
 
 def test_links_devices_bombs_and_doubles_are_refused(places):
     out = places / "out"; out.mkdir()
     def refuse(path, message):
-        with pytest.raises(MovierecError, match=message): ml.unpack_zip(path, out)
+        with pytest.raises(MovierecError, match=message): fetch.unpack_zip(path, out)
     refuse(zipped(places / "a.zip", {special("ml/link", stat.S_IFLNK | 0o777): b"/etc/passwd"}), "no plain file")
     refuse(zipped(places / "b.zip", {special("ml/dev", stat.S_IFCHR | 0o666): b""}), "no plain file")
     refuse(zipped(places / "d.zip", {f"f{i}": b"" for i in range(1001)}), "1,001 files")
-    with pytest.raises(MovierecError, match="bytes unpacked"): ml.unpack_zip(zipped(places / "c.zip", {"bomb": bytes(10**7)}), out, max_bytes=10**6)
+    with pytest.raises(MovierecError, match="bytes unpacked"): fetch.unpack_zip(zipped(places / "c.zip", {"bomb": bytes(10**7)}), out, max_bytes=10**6)
     with pytest.warns(UserWarning), zipfile.ZipFile(places / "t.zip", "w") as z: z.writestr("a", "1"); z.writestr("a", "2")
     refuse(places / "t.zip", "two members have one name")
     assert not list(out.iterdir())
@@ -278,17 +279,17 @@ def test_a_lying_or_damaged_zip_is_refused(places):
     z = zipped(places / "a.zip", {"ml-1m/ratings.dat": b"1::1::5::9\n" * 1000}); raw = bytearray(z.read_bytes()); out = places / "out"; out.mkdir()
     liar = raw.copy(); at = liar.rindex(b"PK\x01\x02"); liar[at + 24:at + 28] = (10).to_bytes(4, "little")     # says: 10 bytes unpacked
     (places / "l.zip").write_bytes(liar)
-    with pytest.raises(MovierecError): ml.unpack_zip(places / "l.zip", out)
+    with pytest.raises(MovierecError): fetch.unpack_zip(places / "l.zip", out)
     assert all(p.stat().st_size <= 10 for p in out.rglob("*.dat"))
     flipped = raw.copy(); flipped[60] ^= 0xff; (places / "f.zip").write_bytes(flipped)
-    with pytest.raises(MovierecError, match="no sound zip"): ml.unpack_zip(places / "f.zip", out)
+    with pytest.raises(MovierecError, match="no sound zip"): fetch.unpack_zip(places / "f.zip", out)
     (places / "h.zip").write_bytes(raw[:-40])
-    with pytest.raises(MovierecError, match="no sound zip"): ml.unpack_zip(places / "h.zip", out)
+    with pytest.raises(MovierecError, match="no sound zip"): fetch.unpack_zip(places / "h.zip", out)
 
 
 def test_a_full_disk_is_said_in_words(places, monkeypatch):
     z = ml_zip(places / "ml-1m.zip")
-    monkeypatch.setattr(ml.shutil, "disk_usage", lambda p: SimpleNamespace(free=100))
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda p: SimpleNamespace(free=100))
     with pytest.raises(MovierecError, match="the disk is full"): import_movielens(z)
     monkeypatch.undo(); monkeypatch.setenv("MOVIEREC_HOME", str(places / "home"))
     def full(*a, **k): raise OSError(28, "No space left on device")
@@ -327,7 +328,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(ml, "PAUSE", 0.01)
+    monkeypatch.setattr(fetch, "PAUSE", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1"); monkeypatch.setenv("no_proxy", "127.0.0.1")
     s = Server(); threading.Thread(target=s.serve_forever, args=(0.01,), daemon=True).start()
     yield s
@@ -428,15 +429,15 @@ def test_errors_of_the_network_are_said_in_words(places, server):
 
 
 def test_a_file_too_large_to_be_movielens_is_refused(places, published, monkeypatch):
-    monkeypatch.setattr(ml, "MAX_BYTES", 1000)
-    with pytest.raises(MovierecError, match="isn't MovieLens"): get_movielens("ml-10m", base=published.base)
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
+    with pytest.raises(MovierecError, match="can't be right"): get_movielens("ml-10m", base=published.base)
     published.mood = "no length"
-    with pytest.raises(MovierecError, match="isn't MovieLens"): get_movielens("ml-10m", base=published.base)
+    with pytest.raises(MovierecError, match="can't be right"): get_movielens("ml-10m", base=published.base)
 
 
 def test_a_disk_that_fills_while_downloading(places, published, monkeypatch):
     def full(*a, **k): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(ml, "_fetch", full)
+    monkeypatch.setattr(fetch, "_fetch", full)
     with pytest.raises(MovierecError, match="the disk is full"): get_movielens("ml-10m", base=published.base)
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'blank_metadata', 'enrich', 'coverage']
 
-# %% ../../nbs/12_data.metadata.ipynb #f2ec6c61
+# %% ../../nbs/12_data.metadata.ipynb #f6925e64
 import ast, csv, hashlib, json, re, unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ..core import data_dir, get_logger
-from .movielens import FORMATS, cache_folder, load_tables, save_tables, source_stamp
+from .movielens import FORMATS
 from .schema import METADATA_COLUMNS, Dataset, check_items
+from ..tables import cache_folder, load_tables, save_tables, source_stamp
 
 log = get_logger("data.metadata")
 

@@ -4,26 +4,24 @@
 
 # %% auto #0
 __all__ = ['log', 'GROUPLENS', 'CITATION', 'LICENCE', 'STARS', 'HALF_STARS', 'TABBED', 'COLONS', 'FORMATS', 'GENRES_100K',
-           'OCCUPATIONS', 'NOTE', 'CACHE_FORMAT', 'TABLES', 'MAX_BYTES', 'PAUSE', 'MAX_MEMBERS', 'Format', 'get_format',
-           'clean_title', 'parse_folder', 'source_stamp', 'cache_folder', 'save_tables', 'load_tables', 'find_dataset',
-           'load_movielens', 'download', 'unpack_zip', 'detect_format', 'import_movielens', 'get_movielens',
-           'list_datasets', 'dataset_info']
+           'OCCUPATIONS', 'NOTE', 'TABLES', 'Format', 'get_format', 'clean_title', 'parse_folder', 'find_dataset',
+           'load_movielens', 'detect_format', 'import_movielens', 'get_movielens', 'list_datasets', 'dataset_info']
 
-# %% ../../nbs/11_data.movielens.ipynb #700ada56
-import csv, difflib, errno, hashlib, json, os, re, shutil, stat, tempfile, time, zipfile, zlib
+# %% ../../nbs/11_data.movielens.ipynb #f6190978
+import csv, difflib, hashlib, json, os, re, shutil, tempfile
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import requests
 
-from ..core import MovierecError, atomic_dir, data_dir, get_logger, home, progress, sha256, write_json
+from ..core import MovierecError, atomic_dir, data_dir, get_logger, home, sha256, write_json
 from .schema import Dataset, SchemaError, age_band, check_interactions, check_items, check_users
+from ..fetch import discard, disk_error, download, md5sum, unpack_zip
+from ..tables import cache_folder, load_tables, save_tables, source_stamp
 
 log = get_logger("data.movielens")
 
@@ -293,66 +291,9 @@ def _source(fmt: Format, folder: Path, hashes: dict, ds: Dataset) -> dict:
                 verified=_verified(fmt, folder, hashes, (ds.n_interactions, ds.n_users, ds.n_items)),
                 fingerprint=hashlib.sha256(json.dumps(hashes).encode()).hexdigest())
 
-# %% ../../nbs/11_data.movielens.ipynb #b109db99
-CACHE_FORMAT = 1   # raise it when a table's meaning changes: elder caches are then made again
+# %% ../../nbs/11_data.movielens.ipynb #e3661e36
 TABLES = ("interactions", "items", "users", "tags", "links")
 
-def source_stamp(folder: Path, files: list[str]) -> dict:
-    "Size and modification time of each of `files` that is in `folder`."
-    stats = {f: (folder / f).stat() for f in files if (folder / f).is_file()}
-    return {f: dict(bytes=s.st_size, mtime_ns=s.st_mtime_ns) for f, s in stats.items()}
-
-def cache_folder(kind: str, name: str, stamp: dict) -> Path:
-    "Where the tables made from sources with `stamp` are kept: a name of its own for each state of the sources."
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, stamp], sort_keys=True).encode()).hexdigest()[:12]
-    return home() / "cache" / kind / f"{name}-{key}"
-
-# %% ../../nbs/11_data.movielens.ipynb #e3d98472
-def save_tables(folder: Path, tables: dict, meta: dict):
-    "Keep tables as Parquet (None: no file) with `meta`, atomically; where that can't be written it only costs speed."
-    try:
-        with atomic_dir(folder) as tmp: _write_tables(tmp, {n: df for n, df in tables.items() if df is not None}, meta)
-    except OSError as e: return log.warning("can't keep a cache in %s: %s", folder.parent, e.strerror or e)
-    for old in folder.parent.glob(folder.name.rpartition("-")[0] + "-*"):
-        if old != folder and _place(old) == meta["place"]: shutil.rmtree(old, ignore_errors=True)
-
-def _write_tables(folder: Path, tables: dict, meta: dict):
-    for name, df in tables.items():
-        table = pa.Table.from_pandas(df, preserve_index=False)
-        pq.write_table(table, folder / f"{name}.parquet", write_page_checksum=True)
-    write_json(folder / "meta.json", meta | dict(rows={n: len(df) for n, df in tables.items()}))
-
-def _place(folder: Path):
-    try: return json.loads((folder / "meta.json").read_text())["place"]
-    except (OSError, ValueError, KeyError, TypeError): return None
-
-# %% ../../nbs/11_data.movielens.ipynb #7c622ef8
-def _read_numbers(path: Path) -> pd.DataFrame:
-    "A Parquet file of number columns without holes."
-    with pq.ParquetFile(path, page_checksum_verification=True) as f:
-        out = {c.name: np.empty(f.metadata.num_rows, c.type.to_pandas_dtype()) for c in f.schema_arrow}; at = 0
-        for block in f.iter_batches(1 << 20):
-            for name in out: out[name][at:at + len(block)] = block.column(name).to_numpy()
-            at += len(block)
-    return pd.DataFrame(out, copy=False)
-
-def _read_table(folder: Path, name: str) -> pd.DataFrame:
-    if name == "interactions": return _read_numbers(folder / f"{name}.parquet")
-    return pq.read_table(folder / f"{name}.parquet", page_checksum_verification=True).to_pandas().copy()
-
-# %% ../../nbs/11_data.movielens.ipynb #9cda2de5
-def load_tables(folder: Path) -> tuple[dict, dict] | None:
-    "Tables and meta kept by `save_tables`; None where there are none or they can't be read."
-    if not (folder / "meta.json").is_file(): return None
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        tables = {n: _read_table(folder, n) for n in meta["rows"]}
-        if any(len(df) != meta["rows"][n] for n, df in tables.items()): raise ValueError("row counts differ")
-        return tables, meta
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as e:
-        log.warning("the cache in %s can't be read (%s); making it again", folder, str(e).split("\n")[0])
-
-# %% ../../nbs/11_data.movielens.ipynb #7e816204
 def find_dataset(name: str) -> Path | None:
     "The folder that holds edition `name`: in the published data first, then among our downloads; None if neither does."
     fmt = get_format(name)
@@ -374,124 +315,6 @@ def load_movielens(name: str) -> Dataset:
     meta = dict(place=str(folder.resolve()), stamp=stamp, source=ds.source)
     save_tables(cache, {t: getattr(ds, t) for t in TABLES}, meta)
     return ds
-
-# %% ../../nbs/11_data.movielens.ipynb #6b83edcf
-MAX_BYTES = 4 << 30   # more than any edition needs, zipped or not: what is larger isn't MovieLens
-
-class _Again(Exception): "This try failed; another may not."
-
-def _note(part: Path) -> Path: return part.with_suffix(".json")   # what `part` is a part of
-
-def _discard(part: Path):
-    for p in (part, _note(part)): p.unlink(missing_ok=True)
-
-def _resume_headers(part: Path, url: str) -> tuple[int, dict]:
-    "How many bytes of `url` are in `part` already, and the headers that ask for the rest."
-    try: note = json.loads(_note(part).read_text()); have = part.stat().st_size if note["url"] == url else 0
-    except (OSError, ValueError, KeyError, TypeError): return 0, {}
-    tag = {"If-Range": note["tag"]} if note.get("tag") else {}
-    return have, {"Range": f"bytes={have}-"} | tag if have else {}
-
-# %% ../../nbs/11_data.movielens.ipynb #6e02a124
-def _start_of(r, have: int) -> int:
-    "Where the body of answer `r` starts in the file; raises for answers that have none for us."
-    if r.status_code == 404: raise MovierecError(f"{r.url} is not there (404): GroupLens may have moved it")
-    if r.status_code == 200: return 0
-    if r.status_code == 206 and re.match(rf"bytes {have}-", r.headers.get("Content-Range", "")): return have
-    if r.status_code in (206, 416): raise _Again("the server and the part of the file that is here don't fit together")
-    if r.status_code >= 500: raise _Again(f"the server answered {r.status_code}")
-    raise MovierecError(f"{r.url}: the server answered {r.status_code} {r.reason}")
-
-def _check_room(folder: Path, need: int, what: str):
-    "Refuse to start what the disk has no room for, or what is absurdly large."
-    if need > MAX_BYTES: raise MovierecError(f"{what} would need {need / 2**30:.1f} GiB: that isn't MovieLens")
-    free = shutil.disk_usage(folder).free
-    if need <= free: return
-    raise MovierecError(f"the disk is full: {what} needs {need / 2**20:.0f} MiB, there are {free / 2**20:.0f}")
-
-# %% ../../nbs/11_data.movielens.ipynb #b9e20f9b
-def _fetch(url: str, part: Path, timeout: float):
-    "One exchange: the rest of `url` into `part`. Raises `_Again`, `MovierecError` or what requests raises."
-    have, headers = _resume_headers(part, url)
-    with requests.get(url, headers=headers | {"Accept-Encoding": "identity"}, stream=True, timeout=timeout) as r:
-        if r.status_code == 416 and r.headers.get("Content-Range") == f"bytes */{have}": return      # it was complete
-        try: at = _start_of(r, have)
-        except _Again: _discard(part) if r.status_code < 500 else None; raise
-        length = r.headers.get("Content-Length"); total = at + int(length) if length else None
-        _check_room(part.parent, (total or 0) - at, url)
-        tag = r.headers.get("ETag") or r.headers.get("Last-Modified") or ""
-        write_json(_note(part), dict(url=url, tag="" if tag.startswith("W/") else tag))   # a weak tag can't resume
-        _save_body(r, part, at, total)
-    got = part.stat().st_size
-    if total is not None and got != total: raise _Again(f"{got} of {total} bytes arrived")
-
-def _save_body(r, part: Path, at: int, total: int | None):
-    "Append the body of answer `r` to `part` (or start it, where `at` is 0), with a progress bar."
-    bar = progress(total=total, initial=at, unit="B", unit_scale=True, desc=r.url.rpartition("/")[2])
-    with open(part, "ab" if at else "wb") as f, bar:
-        for block in r.iter_content(1 << 18):
-            if f.tell() + len(block) > MAX_BYTES: raise MovierecError(f"{r.url} doesn't end: that isn't MovieLens")
-            f.write(block); bar.update(len(block))
-
-# %% ../../nbs/11_data.movielens.ipynb #b332b546
-PAUSE = 1.0   # seconds before the second fruitless try; before the third, twice that, …
-
-def download(url: str, part: Path, timeout: float = 30, tries: int = 5):
-    "Fetch `url` into `part`, resuming where it breaks; up to `tries` fruitless tries. Raises `MovierecError`."
-    part.parent.mkdir(parents=True, exist_ok=True); failed = 0
-    while True:
-        before = part.stat().st_size if part.exists() else 0
-        try: return _fetch(url, part, timeout)
-        except (requests.RequestException, _Again) as e: last = e
-        except OSError as e: raise _disk_error(e, part) from None
-        failed = 0 if part.exists() and part.stat().st_size > before else failed + 1
-        if failed >= tries: raise MovierecError(
-            f"can't download {url} ({_in_short(last)}); check the network and run it again: "
-            f"it goes on where it stopped. If you have the files, use `movierec data import PATH`") from None
-        if failed: time.sleep(PAUSE * failed)
-
-def _in_short(e: Exception) -> str:
-    "A requests error without its layers of wrapping."
-    reason = getattr(e.args[0] if e.args else e, "reason", None) or e
-    return re.sub(r"^.*(?:>|pool\(.*\)): ", "", str(reason))[:200] or type(e).__name__
-
-def _disk_error(e: OSError, path: Path) -> MovierecError:
-    "An error of the file system in words."
-    full = e.errno in (errno.ENOSPC, errno.EDQUOT)
-    return MovierecError(f"the disk is full: {path}" if full else f"can't write {path}: {e.strerror or e}")
-
-# %% ../../nbs/11_data.movielens.ipynb #26963312
-MAX_MEMBERS = 1000
-
-def _check_member(m: zipfile.ZipInfo):
-    "Refuse a member that would land outside the folder, or that isn't a plain file."
-    path = PurePosixPath(m.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", m.filename):
-        raise MovierecError(f"unsafe zip: {m.filename!r} points outside the folder")
-    if stat.S_IFMT(m.external_attr >> 16) not in (0, stat.S_IFREG):
-        raise MovierecError(f"unsafe zip: {m.filename!r} is no plain file")
-
-def _check_members(members: list[zipfile.ZipInfo], max_bytes: int) -> int:
-    "Refuse an unsafe list of members; gives the bytes they unpack to."
-    for m in members: _check_member(m)
-    total = sum(m.file_size for m in members)
-    if len(members) > MAX_MEMBERS or total > max_bytes:
-        raise MovierecError(f"unsafe zip: {len(members):,} files, {total:,} bytes unpacked")
-    if len({m.filename for m in members}) < len(members): raise MovierecError("unsafe zip: two members have one name")
-    return total
-
-# %% ../../nbs/11_data.movielens.ipynb #eebaef2c
-_BAD_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
-
-def unpack_zip(path: Path, dest: Path, max_bytes: int = MAX_BYTES):
-    "Unpack the files of a zip into `dest`, safely; raises `MovierecError`."
-    try:
-        with zipfile.ZipFile(path) as z:
-            members = [m for m in z.infolist() if not m.is_dir()]
-            _check_room(dest, _check_members(members, max_bytes), path.name)
-            for m in members: z.extract(m, dest)     # reads no more than the size just added up, and checks the CRC
-    except _BAD_ZIP as e: raise MovierecError(f"{path} is no sound zip file: {e}") from None
-    except OSError as e: raise _disk_error(e, dest) from None
 
 # %% ../../nbs/11_data.movielens.ipynb #72a1cf1b
 def _count_lines(path: Path) -> int:
@@ -518,13 +341,7 @@ def detect_format(folder: Path, called: str = "") -> Format:
     raise MovierecError(f"{folder} may be {', '.join(f.name for f in fits) or 'no edition'}: "
                         "its row counts are no published ones; say which by name")
 
-# %% ../../nbs/11_data.movielens.ipynb #3db09c1a
-def _md5(path: Path) -> str:
-    h = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20): h.update(block)
-    return h.hexdigest()
-
+# %% ../../nbs/11_data.movielens.ipynb #d83936ea
 def _bring_home(folder: Path, fmt: Format, note: dict, put=shutil.copyfile) -> Path:
     "Put an edition's files into `$MOVIEREC_HOME/data/NAME`, checked first unless a checksum vouches for them."
     if not note["md5_ok"]: parse_folder(folder, fmt)
@@ -534,7 +351,7 @@ def _bring_home(folder: Path, fmt: Format, note: dict, put=shutil.copyfile) -> P
             wanted = {p for pattern in (*fmt.files, *fmt.extras) for p in folder.glob(pattern) if p.is_file()}
             for p in sorted(wanted): put(p, tmp / p.name)
             write_json(tmp / NOTE, note | dict(files={f: sha256(tmp / f) for f in fmt.files if (tmp / f).is_file()}))
-    except OSError as e: raise _disk_error(e, target) from None
+    except OSError as e: raise disk_error(e, target) from None
     return target
 
 def _unpack_home(path: Path, md5: str, name: str | None = None) -> Path:
@@ -543,7 +360,7 @@ def _unpack_home(path: Path, md5: str, name: str | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=home() / "data") as tmp:
         unpack_zip(path, Path(tmp)); folder = _files_folder(Path(tmp))
         fmt = get_format(name) if name else detect_format(folder, path.stem)
-        got = _md5(path); note = dict(zip=path.name, md5=got, md5_ok=got == (md5 or fmt.md5))
+        got = md5sum(path); note = dict(zip=path.name, md5=got, md5_ok=got == (md5 or fmt.md5))
         return _bring_home(folder, fmt, note, put=shutil.move)
 
 # %% ../../nbs/11_data.movielens.ipynb #aacb3e93
@@ -568,7 +385,7 @@ def _published_md5(fmt: Format, base: str, timeout: float) -> str:
     m = re.search(r"\b[0-9a-fA-F]{32}\b", r.text[:1000]) if r.status_code == 200 else None
     return m[0].lower() if m else ""
 
-# %% ../../nbs/11_data.movielens.ipynb #fa8d28d3
+# %% ../../nbs/11_data.movielens.ipynb #7eea70e8
 def get_movielens(
     name: str,                # an edition, as in `FORMATS`
     base: str = GROUPLENS,    # where the zips are
@@ -579,14 +396,15 @@ def get_movielens(
     fmt = get_format(name)
     if (here := find_dataset(fmt.name)) and not force: log.info("%s is here: %s", fmt.name, here); return here
     part, md5 = home() / "downloads" / (fmt.zip + ".part"), _published_md5(fmt, base, timeout)
+    hint = "If you have the files, use `movierec data import PATH`"
     for attempt in range(2):
-        resumed = part.exists(); download(base + fmt.zip, part, timeout); got = _md5(part)
+        resumed = part.exists(); download(base + fmt.zip, part, timeout, hint=hint); got = md5sum(part)
         if not md5 or got == md5: break
-        _discard(part)
+        discard(part)
         if attempt or not resumed: raise MovierecError(
             f"{fmt.zip} has MD5 {got}, not the published {md5}: damaged on its way, or changed; run it again")
     if not md5: log.warning("GroupLens gives no MD5 for %s: verified by structure only", fmt.zip)
-    zipped = part.with_suffix(""); os.replace(part, zipped); _discard(part)
+    zipped = part.with_suffix(""); os.replace(part, zipped); discard(part)
     try: return _unpack_home(zipped, md5, fmt.name)
     finally: zipped.unlink(missing_ok=True)
 
