@@ -9,7 +9,16 @@ __all__ = ['linear_cross_entropy']
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/49_losses.ipynb #932c9aba
+# %% ../nbs/49_losses.ipynb #9a902b50
+def _pieces(n: int, chunk: int):
+    "Cut 0..n into runs of `chunk`, then of falling powers of two: pairs (start, stop)."
+    i = 0
+    while i < n:
+        size = chunk if n - i >= chunk else 1 << ((n - i).bit_length() - 1)
+        yield i, i + size
+        i += size
+
+# %% ../nbs/49_losses.ipynb #1c0a4610
 class _LinearCrossEntropy(torch.autograd.Function):
     "Sum over positions of cross-entropy(softmax(h Wᵀ + b), y); gradients are made chunk by chunk in `forward`."
     @staticmethod
@@ -18,9 +27,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), dtype=b.dtype, device=h.device)
         wd, bd = w.to(dtype), b.to(dtype)
         buffers = [torch.empty(min(chunk, len(h)), len(w), dtype=dtype, device=h.device) for _ in range(2)]
-        for i in range(0, len(h), chunk):
-            loss += _chunk(h[i:i + chunk].to(dtype), wd, bd, y[i:i + chunk], buffers, [grads[0][i:i + chunk], *grads[1:]],
-                           any(ctx.needs_input_grad))
+        for i, j in _pieces(len(h), chunk):
+            loss += _chunk(h[i:j].to(dtype), wd, bd, y[i:j], buffers, [grads[0][i:j], *grads[1:]], any(ctx.needs_input_grad))
         ctx.save_for_backward(*grads)
         return loss
 

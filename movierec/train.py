@@ -89,7 +89,7 @@ def _unflat_optimizer(opt, tensors):
 def _prefixed(prefix, tensors): return {f"{prefix}.{k}": v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
 def _strip(prefix, tensors): return {k[len(prefix) + 1:]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
 
-# %% ../nbs/50_train.ipynb #3ee7022a
+# %% ../nbs/50_train.ipynb #f5a8d89e
 def save_checkpoint(folder, model, best, opt, state: dict):
     "Write everything a run needs to go on into `folder`, atomically; `best`: the best weights so far, or {}."
     tensors = _prefixed("model", model.state_dict()) | _prefixed("best", best) | _flat_optimizer(opt)
@@ -99,14 +99,14 @@ def save_checkpoint(folder, model, best, opt, state: dict):
         save_file(tensors, tmp / "state.safetensors"); write_json(tmp / "state.json", state)
         write_manifest(tmp, "checkpoint")
 
-def load_checkpoint(folder, model, opt) -> tuple:
-    "Restore model, optimiser and generators from `folder`; gives `(best weights, state dict)`."
+def load_checkpoint(folder, model, opt) -> dict:
+    "Restore model, optimiser and generators from `folder`; gives the best weights so far."
     read_manifest(folder, "checkpoint")
     tensors = load_file(Path(folder) / "state.safetensors")
     model.load_state_dict(_strip("model", tensors)); _unflat_optimizer(opt, tensors)
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available(): torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return _strip("best", tensors), json.loads((Path(folder) / "state.json").read_text())
+    return _strip("best", tensors)
 
 # %% ../nbs/50_train.ipynb #78802f02
 FIELDS = ["epoch", "loss", "valid", "learning_rate", "tokens", "tokens_per_s", "minutes"]
@@ -130,7 +130,7 @@ def _log(row, folder, history, writer):
     for k in ("loss", "valid", "learning_rate", "tokens_per_s"):
         if writer and row[k] is not None: writer.add_scalar(k, row[k], row["epoch"])
 
-# %% ../nbs/50_train.ipynb #b5bf3ec3
+# %% ../nbs/50_train.ipynb #ffe908ea
 class Run:
     "One training run of `model`: what it does is in the methods, where it stands in `state` and `history`."
     def __init__(self, model, plan, loss, cfg, validate=None, folder=None, seed=0, identity=None):
@@ -148,10 +148,11 @@ class Run:
         "Go on from the folder's checkpoint, if there is one and it is of this very run."
         ck = self.folder / "checkpoint"
         if not ck.is_dir(): return
-        self.best, saved = load_checkpoint(ck, self.model, self.opt)
-        mine = json.loads(json.dumps(self._who()))
+        read_manifest(ck, "checkpoint")
+        saved = json.loads((ck / "state.json").read_text()); mine = json.loads(json.dumps(self._who()))
         differs = [k for k in mine | saved["who"] if mine.get(k) != saved["who"].get(k)]
         if differs: raise MovierecError(f"{ck} is of another run ({', '.join(differs)} differ): delete it or choose another folder")
+        self.best = load_checkpoint(ck, self.model, self.opt)
         self.state, self.history = saved["state"], saved["history"]
         s = self.state
         get_logger("train").info("resuming at epoch %d, step %d from %s", s["epoch"] + 1, s["step"], ck)

@@ -110,7 +110,7 @@ def pad_last(
     keep = col >= 0; x[rows[keep], col[keep]] = inner[keep]
     return x, lengths
 
-# %% ../../nbs/15_data.sequences.ipynb #130ff5aa
+# %% ../../nbs/15_data.sequences.ipynb #5cf2af91
 @dataclass
 class Batch:
     "A rectangle of runs: at each position the item read and the item to come; 0 pads on the right."
@@ -124,6 +124,8 @@ def _crops(lengths, max_len, rng):
     n = np.minimum(lengths, max_len + 1)
     return (rng.random(len(lengths)) * (lengths - n + 1)).astype(np.int64), n
 
+def _round_up(n: int, to: int = 8) -> int: return -(-n // to) * to
+
 def training_batches(
     offsets: np.ndarray,          # (B+1,) where each user's events begin in the flat array
     max_len: int = 200,           # positions a sample has at most
@@ -135,17 +137,16 @@ def training_batches(
     start, n = _crops(np.diff(offsets), max_len, rng)
     order = np.argsort(n * rng.uniform(.95, 1.05, len(n)), kind="stable"); order = order[n[order] >= 2]
     groups, i = [], len(order)
-    while i > 0:                                    # from the longest down: the first of a group sets its width
-        width = n[order[i - 1]] - 1
-        j = i - 1
-        while j > 0 and max(width, n[order[j - 1]] - 1) * (i - j + 1) <= tokens:
-            j -= 1; width = max(width, n[order[j]] - 1)
+    while i > 0:                                    # from the longest down
+        width = _round_up(n[order[max(0, i - 64):i]].max() - 1)   # the noise above lets a longer one come a little later
+        j = max(0, i - max(1, tokens // width))
+        while i - j > 1 and _round_up(n[order[j:i]].max() - 1) * (i - j) > tokens: j += 1
         groups.append(order[j:i]); i = j
     return [(offsets[g] + start[g], n[g]) for g in (groups[k] for k in rng.permutation(len(groups)))]
 
-def make_batch(items: np.ndarray, starts: np.ndarray, n: np.ndarray) -> Batch:
+def make_batch(items: np.ndarray, starts: np.ndarray, n: np.ndarray, max_len: int = 200) -> Batch:
     "Cut the runs `starts[i] : starts[i] + n[i]` out of `items` into one right-padded `Batch`."
-    col = np.arange(n.max() - 1)                                        # (L,)
+    col = np.arange(min(max_len, _round_up(n.max() - 1)))               # (L,)
     inside = col < (n - 1)[:, None]                                     # (B, L)
     at = np.where(inside, starts[:, None] + col, 0)
     return Batch(np.where(inside, items[at], 0), np.where(inside, items[np.minimum(at + 1, len(items) - 1)], 0))
