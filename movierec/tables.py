@@ -31,14 +31,15 @@ def cache_folder(kind: str, name: str, stamp: dict) -> Path:
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, stamp], sort_keys=True).encode()).hexdigest()[:12]
     return home() / "cache" / kind / f"{name}-{key}"
 
-# %% ../nbs/02_tables.ipynb #8ef125c5
+# %% ../nbs/02_tables.ipynb #59e2434d
 def save_tables(folder: Path, tables: dict, meta: dict):
     "Keep tables as Parquet (None: no file) with `meta`, atomically; where that can't be written it only costs speed."
     try:
         with atomic_dir(folder) as tmp: _write_tables(tmp, {n: df for n, df in tables.items() if df is not None}, meta)
     except OSError as e: return log.warning("can't keep a cache in %s: %s", folder.parent, e.strerror or e)
-    for old in folder.parent.glob(folder.name.rpartition("-")[0] + "-*"):
-        if old != folder and _place(old) == meta["place"]: shutil.rmtree(old, ignore_errors=True)
+    name = lambda p: p.name.rpartition("-")[0]
+    for old in folder.parent.iterdir():
+        if old != folder and name(old) == name(folder) and _place(old) == meta["place"]: shutil.rmtree(old, ignore_errors=True)
 
 def _holes(df: pd.DataFrame, column: str) -> bool:
     "Whether a column may have holes: text, nullable types and floats that hold NaN may."
