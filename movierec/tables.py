@@ -31,7 +31,7 @@ def cache_folder(kind: str, name: str, stamp: dict) -> Path:
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, stamp], sort_keys=True).encode()).hexdigest()[:12]
     return home() / "cache" / kind / f"{name}-{key}"
 
-# %% ../nbs/02_tables.ipynb #59e2434d
+# %% ../nbs/02_tables.ipynb #c431c612
 def save_tables(folder: Path, tables: dict, meta: dict):
     "Keep tables as Parquet (None: no file) with `meta`, atomically; where that can't be written it only costs speed."
     try:
@@ -39,7 +39,8 @@ def save_tables(folder: Path, tables: dict, meta: dict):
     except OSError as e: return log.warning("can't keep a cache in %s: %s", folder.parent, e.strerror or e)
     name = lambda p: p.name.rpartition("-")[0]
     for old in folder.parent.iterdir():
-        if old != folder and name(old) == name(folder) and _place(old) == meta["place"]: shutil.rmtree(old, ignore_errors=True)
+        same = name(old) == name(folder) and _place(old) == meta["place"]
+        if same and old != folder: shutil.rmtree(old, ignore_errors=True)
 
 def _holes(df: pd.DataFrame, column: str) -> bool:
     "Whether a column may have holes: text, nullable types and floats that hold NaN may."
