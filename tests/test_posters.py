@@ -52,7 +52,7 @@ def test_hostile_titles(title):
     assert im.size == (300, 450) and im.mode == "RGB" and len(im.getcolors(200_000)) > 4
 
 
-@pytest.mark.parametrize("title", [t for t in HOSTILE if t.strip()] + ["The Lord of the Rings: The Fellowship of the Ring"])
+@pytest.mark.parametrize("title", [*filter(str.strip, HOSTILE), "The Lord of the Rings: The Fellowship of the Ring"])
 def test_no_letter_leaves_the_panel(title, monkeypatch):
     "Only the panel's own colour in the margins beside the title, whatever the title."
     monkeypatch.setitem(P.MOTIFS, "Drama", [lambda c, r, p: p[4]])
@@ -67,7 +67,8 @@ def test_unknown_years(year):
     assert digest("Alien", year, "Horror") == digest("Alien", None, "Horror")
 
 
-@pytest.mark.parametrize("genres", ["", None, float("nan"), pd.NA, "(no genres listed)", [], "||", "Telenovela", ["Drama", "X" * 200]])
+@pytest.mark.parametrize("genres", ["", None, float("nan"), pd.NA, "(no genres listed)", [], "||", "Telenovela",
+                                    ["Drama", "X" * 200]])
 def test_odd_genres(genres):
     assert P.draw_poster("Alien", 1979, genres).size == (300, 450)
 
@@ -101,7 +102,7 @@ def test_sizes(size):
 
 
 def test_files_are_small_images():
-    for title, year, genres in [("Alien", 1979, "Horror"), ("Vertigo", 1958, "Mystery"), ("Clue", 1985, "Comedy|Mystery")]:
+    for title, year, genres in [("Alien", 1979, "Horror"), ("Vertigo", 1958, "Mystery"), ("Clue", 1985, "Comedy")]:
         data = P.poster_bytes(title, year, genres)
         assert data[:4] == b"RIFF" and len(data) < 25_000
         assert P.poster_bytes(title, year, genres, format="jpeg")[:3] == b"\xff\xd8\xff"

@@ -28,9 +28,9 @@ def _dice(title: str, year) -> random.Random:
     key = f"{title}|{_year(year)}".encode("utf-8", "replace")
     return random.Random(int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big"))
 
-# %% ../../nbs/17_data.posters.ipynb #7a5f0feb
-TELLING = ("Film-Noir Western Horror Documentary Musical War Sci-Fi Fantasy Animation Children Mystery Adventure Action "
-           "Romance Crime Comedy Thriller Drama").split()   # the most telling genre first
+# %% ../../nbs/17_data.posters.ipynb #4f00e722
+TELLING = ("Film-Noir Western Horror Documentary Musical War Sci-Fi Fantasy Animation Children Mystery Adventure "
+           "Action Romance Crime Comedy Thriller Drama").split()   # the most telling genre first
 
 def _names(genres) -> list:
     "Genres as a list, from `A|B`, a list, or nothing."
@@ -103,7 +103,7 @@ def _contrast(a, b):
     low, high = sorted((_light(a), _light(b)))
     return (high + .05) / (low + .05)
 
-# %% ../../nbs/17_data.posters.ipynb #ce3c91f4
+# %% ../../nbs/17_data.posters.ipynb #530355c4
 class _Canvas:
     "A cover being drawn, `S` pixels to the unit."
     def __init__(self, ground):
@@ -122,7 +122,8 @@ class _Canvas:
     def within(self, fill, inside, outside=None, both=None):
         "Fill what lies in the disc `inside`, and in `both`, and not in `outside` (each `(x, y, r)`)."
         masks = [Image.new("1", self.im.size) for _ in range(2)]
-        for m, disc in zip(masks, (inside, outside or both), strict=True): ImageDraw.Draw(m).ellipse(self.box(*disc), fill=255)
+        for m, disc in zip(masks, (inside, outside or both), strict=True):
+            ImageDraw.Draw(m).ellipse(self.box(*disc), fill=255)
         if outside: masks[1] = ImageChops.invert(masks[1])
         self.im.paste(fill, mask=ImageChops.logical_and(*masks))
 
@@ -179,13 +180,14 @@ def _stranger(c, x, y, k, fill):
     c.rect(x-12*k, y-90*k, 24*k, 24*k, fill); c.oval(x, y-107*k, 21*k, 27*k, fill); c.oval(x, y-118*k, 46*k, 8*k, fill)
     c.poly([(x+dx*k, y-dy*k) for dx, dy in [(-26, 117), (-22, 150), (-6, 146), (8, 152), (22, 148), (26, 117)]], fill)
 
-# %% ../../nbs/17_data.posters.ipynb #5f624628
+# %% ../../nbs/17_data.posters.ipynb #9d916ef1
 def _lamp(c, r, p):
     x, side = r.uniform(90, 210), r.choice([-1, 1]); lx = x + side*46; dark = _mix(p[4], (0, 0, 0), .3)
     c.rect(0, 0, W, ART, _mix(p[4], p[2], .4))
     c.poly([(lx-10, 84), (lx+10, 84), (lx+92, 290), (lx-92, 290)], _mix(_mix(p[4], p[2], .4), p[3], .35))
     c.oval(lx, 290, 92, 15, _mix(p[4], p[3], .85)); c.line([(x, 296), (x, 58), (lx, 58)], dark, 7)
-    c.disc(x, 58, 3.5, dark); c.poly([(lx-22, 84), (lx-9, 62), (lx+9, 62), (lx+22, 84)], dark); c.rect(lx-3, 52, 6, 12, dark)
+    c.disc(x, 58, 3.5, dark); c.poly([(lx-22, 84), (lx-9, 62), (lx+9, 62), (lx+22, 84)], dark)
+    c.rect(lx-3, 52, 6, 12, dark)
     c.wedge(lx, 84, 9, 0, 180, p[3]); c.rect(x-11, 288, 22, 8, dark)
     return p[4]
 
@@ -301,20 +303,22 @@ def _record(c, r, p):
     for a in (120, 300): c.wedge(x, y, R, a, a+25, _mix(vinyl, p[3], .13))
     for k, fill in ((.38, p[1]), (.3, p[2]), (.06, p[0])): c.disc(x, y, R*k, fill)
 
-# %% ../../nbs/17_data.posters.ipynb #be83294b
+# %% ../../nbs/17_data.posters.ipynb #3f501bcc
 def _keys(c, r, p):
-    n, top = r.choice([7, 8, 9]), r.uniform(70, 120); w = W / n; c.disc(r.uniform(70, 230), top, r.uniform(60, 90), p[1])
+    n, top = r.choice([7, 8, 9]), r.uniform(70, 120); w = W / n
+    c.disc(r.uniform(70, 230), top, r.uniform(60, 90), p[1])
     for i in range(n): c.rect(i*w + .8, top+30, w - 1.6, ART-top-30, p[3] if r.random() > .16 else p[2])
     black = r.choice(["110111", "1110110", "1011011"])
     for i in range(n-1):
         if black[i % len(black)] == "1": c.rect(i*w + w*.7, top+30, w*.6, (ART-top)*.52, p[4])
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #160abaca
+# %% ../../nbs/17_data.posters.ipynb #c8571509
 def _contours(c, r, p):
-    x, y = r.uniform(100, 200), r.uniform(110, 200); wob = [(k, r.uniform(0, 6.28), r.uniform(.05, .16) / k**.4) for k in (2, 3, 5)]
+    x, y = r.uniform(100, 200), r.uniform(110, 200)
+    wob = [(k, r.uniform(0, 6.28), r.uniform(.05, .16) / k**.4) for k in (2, 3, 5)]
     for i in range(16, 0, -1):
-        ring = [(t, 14*i * (1 + sum(a*math.sin(k*t + q + i*.07) for k, q, a in wob))) for t in (j*.0898 for j in range(71))]
+        ring = [(j*.0898, 14*i * (1 + sum(a*math.sin(k*j*.0898 + q + i*.07) for k, q, a in wob))) for j in range(71)]
         pts = [(x + R*math.cos(t), y + R*math.sin(t)) for t, R in ring]
         c.poly(pts, _mix(p[0], p[2], .85*(1 - i/16)) if i > 3 else _mix(p[2], p[1], (4-i) / 3))
         c.line(pts, _mix(p[0], p[1], .55), 1)
@@ -327,7 +331,7 @@ def _shutter(c, r, p):
     for i in range(n): c.line([at(q, i), at(1, i+1, .25)], p[0], 2.2)
     c.poly([at(q, i) for i in range(n)], p[3]); c.ring(x, y, R+9, p[2], 4)
 
-# %% ../../nbs/17_data.posters.ipynb #e93c1ebe
+# %% ../../nbs/17_data.posters.ipynb #b142dbb0
 def _tiles(c, r, p):
     n = r.choice([3, 4]); s = W / n
     for i in range(n):
@@ -344,7 +348,8 @@ def _rainbows(c, r, p):
     for j in range(int(ART // (s/2)), -1, -1):
         for i in range(-1, int(W // s) + 1):
             x, y = i*s + s/2 + s/2*(j % 2), ART - (j-1)*s/2
-            for q, fill in ((1, cols[(i*2+j) % 4]), (.68, p[0]), (.36, cols[(i+j+k) % 3])): c.wedge(x, y, s/2*q, 180, 360, fill)
+            for q, fill in ((1, cols[(i*2+j) % 4]), (.68, p[0]), (.36, cols[(i+j+k) % 3])):
+                c.wedge(x, y, s/2*q, 180, 360, fill)
 
 # %% ../../nbs/17_data.posters.ipynb #3411f56d
 def _balloons(c, r, p):
@@ -357,12 +362,13 @@ def _balloons(c, r, p):
         c.arc(x, y, R*.68, 190, 250, _mix(fill, (255, 255, 255), .6), 3)
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #b7c8b501
+# %% ../../nbs/17_data.posters.ipynb #f5671ac3
 def _confetti(c, r, p):
     g = r.choice([50, 60])
     for i in range(W//g + 1):
         for j in range(ART//g + 1):
-            x, y, s, a = i*g + g/2 + r.uniform(-9, 9), j*g + g/2 + r.uniform(-9, 9), r.uniform(12, 20), r.uniform(0, 6.28)
+            x, y = i*g + g/2 + r.uniform(-9, 9), j*g + g/2 + r.uniform(-9, 9)
+            s, a = r.uniform(12, 20), r.uniform(0, 6.28)
             r.choice([_dot, _hoop, _triangle, _zigzag, _moon])(c, x, y, s, a, r.choice(p[1:]))
 
 def _dot(c, x, y, s, a, fill): c.disc(x, y, s*.8, fill)
@@ -384,9 +390,10 @@ def _grin(c, r, p):
     if r.random() < .5: c.arc(x, y, R*.62, 20+tilt, 160+tilt, p[4], 9)
     else: c.wedge(x, y + R*.1, R*.62, 0, 180, p[4]); c.wedge(x, y + R*.42, R*.3, 0, 180, p[3])
 
-# %% ../../nbs/17_data.posters.ipynb #109471e1
+# %% ../../nbs/17_data.posters.ipynb #de8491c6
 def _castle(c, r, p):
-    _stars(c, r, 34, p[3], 170); x, y, R, at = r.uniform(60, 240), r.uniform(70, 110), r.uniform(28, 44), r.uniform(100, 200)
+    _stars(c, r, 34, p[3], 170)
+    x, y, R, at = r.uniform(60, 240), r.uniform(70, 110), r.uniform(28, 44), r.uniform(100, 200)
     c.within(p[3], (x, y, R), outside=(x + R*.42, y - R*.18, R*.86))
     _peaks(c, r, 250, r.uniform(80, 130), p[2]); _peaks(c, r, 270, 60, _mix(p[2], p[1], .6), (28, 54))
     for dx, w, low, high in [(-34, 17, 50, 80), (-12, 26, 90, 128), (18, 15, 62, 100), (38, 12, 36, 60)]:
@@ -400,12 +407,13 @@ def _mountains(c, r, p):
     for i in range(4): _peaks(c, r, 200 + i*34, 104 - i*18, _mix(_mix(p[0], p[1], .55), p[4], i/3), (30, 66))
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #69b58d85
+# %% ../../nbs/17_data.posters.ipynb #d0fbd361
 def _keyhole(c, r, p):
     x, y, k, rays = 150, 130, r.uniform(.85, 1.1), r.choice([0, 12, 18])
     for i in range(rays):
         a, w = 6.2832*i/rays, 1.57/rays
-        c.poly([(x, y+20), *((x + 500*math.cos(a + s*w), y + 20 + 500*math.sin(a + s*w)) for s in (-1, 1))], _mix(p[0], p[2], .55))
+        c.poly([(x, y+20), *((x + 500*math.cos(a + s*w), y + 20 + 500*math.sin(a + s*w)) for s in (-1, 1))],
+               _mix(p[0], p[2], .55))
     c.disc(x, y + 24, 118*k, p[1]); hole = p[4] if _contrast(p[4], p[1]) > 1.6 else p[0]; c.disc(x, y, 42*k, hole)
     c.poly([(x-18*k, y+20*k), (x+18*k, y+20*k), (x+40*k, y+112*k), (x-40*k, y+112*k)], hole); c.disc(x, y, 8, p[3])
 
@@ -416,9 +424,10 @@ def _maze(c, r, p):
             x, y = i*g, j*g; c.line([(x, y), (x+g, y+g)] if r.random() < .5 else [(x+g, y), (x, y+g)], p[1], 8.5)
     x, y = r.randrange(2, n-2)*g + g/2, r.randrange(3, m-4)*g + g/2; c.disc(x, y, 24, p[0]); c.disc(x, y, 15, p[3])
 
-# %% ../../nbs/17_data.posters.ipynb #bab15d95
+# %% ../../nbs/17_data.posters.ipynb #f2f4fdc5
 def _spiral(c, r, p):
-    x, y, arms, turns = r.uniform(110, 190), r.uniform(140, 185), r.choice([2, 3, 4, 5]), r.choice([-1, 1])*r.uniform(1.1, 2.2)
+    x, y, arms = r.uniform(110, 190), r.uniform(140, 185), r.choice([2, 3, 4, 5])
+    turns = r.choice([-1, 1]) * r.uniform(1.1, 2.2)
     for k in range(arms):
         sides = []
         for s in (-1, 1):
@@ -461,9 +470,10 @@ def _slashes(c, r, p):
         c.poly([(x, 0), (x+w, 0), (x+w+lean, ART), (x+lean, ART)], fill); x += w + r.choice([0, 0, 4, 12])
     if r.random() < .6: c.disc(r.uniform(90, 210), r.uniform(110, 200), r.uniform(44, 64), r.choice([p[1], p[3]]))
 
-# %% ../../nbs/17_data.posters.ipynb #3dfe4310
+# %% ../../nbs/17_data.posters.ipynb #4d6159c7
 def _rays(c, r, p):
-    x, y, n, a0, R = r.uniform(60, 240), r.uniform(150, 270), r.choice([9, 11, 13, 15]), r.uniform(0, 6.28), r.uniform(40, 62)
+    x, y, R = r.uniform(60, 240), r.uniform(150, 270), r.uniform(40, 62)
+    n, a0 = r.choice([9, 11, 13, 15]), r.uniform(0, 6.28)
     for i in range(n):
         a, w = a0 + 6.2832*i/n, math.pi/n * r.uniform(.45, 1)
         c.poly([(x, y), *((x + 600*math.cos(a + s*w), y + 600*math.sin(a + s*w)) for s in (-1, 1))],
@@ -486,9 +496,10 @@ def _sails(c, r, p):
     _hills(c, r, 214, 7, _mix(p[2], p[4], .3), n=2); _hills(c, r, 262, 9, p[4], n=2)
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #efbb93f6
+# %% ../../nbs/17_data.posters.ipynb #f4220510
 def _compass(c, r, p):
-    x, y, R, turn = 150, 158, r.uniform(104, 120), r.uniform(-.6, .6); c.ring(x, y, R, p[2], 3); c.ring(x, y, R*.9, p[2], 1.2)
+    x, y, R, turn = 150, 158, r.uniform(104, 120), r.uniform(-.6, .6); c.ring(x, y, R, p[2], 3)
+    c.ring(x, y, R*.9, p[2], 1.2)
     at = lambda k, a: (x + R*k*math.cos(a + turn), y + R*k*math.sin(a + turn))
     for i in range(48): c.line([at(.9, .1309*i), at(1 if i % 4 else .84, .1309*i)], p[2], 1.4)
     for size, half in ((.52, .785), (.86, 0)):
@@ -501,28 +512,32 @@ def _compass(c, r, p):
 def _sunset(c, r, p):
     x, y, n = r.uniform(110, 190), r.uniform(180, 225), r.choice([4, 5, 6])
     for i in range(n): c.disc(x, y, 150 - i*116/(n-1), _mix(p[0], p[1], (i+.4)/n) if i < n-1 else p[3])
-    _hills(c, r, y+20, 8, _mix(p[2], p[0], .2)); _hills(c, r, y+52, 7, _mix(p[2], p[4], .5)); _hills(c, r, y+84, 5, p[4])
+    _hills(c, r, y+20, 8, _mix(p[2], p[0], .2)); _hills(c, r, y+52, 7, _mix(p[2], p[4], .5))
+    _hills(c, r, y+84, 5, p[4])
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #9d287a55
+# %% ../../nbs/17_data.posters.ipynb #2b494baa
 def _arch(c, r, p):
     n, w0, x, cols = r.choice([3, 4, 5]), r.uniform(112, 132), 150 + r.choice([-40, 0, 0, 40]), r.sample(p[:4], 4)
     if cols[0] == p[0]: cols = cols[1:] + cols[:1]
     for i in range(n):
-        w = w0 * (1 - i/n); top = 178 - w*.35 + i*6; c.disc(x, top, w, cols[i % 4]); c.rect(x-w, top, 2*w, ART-top, cols[i % 4])
+        w = w0 * (1 - i/n); top = 178 - w*.35 + i*6; c.disc(x, top, w, cols[i % 4])
+        c.rect(x-w, top, 2*w, ART-top, cols[i % 4])
     R = r.uniform(12, 18); c.disc(x, ART-R-1, R, p[4])
     return p[4]
 
 def _stones(c, r, p):
-    y, n = ART, r.choice([4, 5]); c.disc(150 + r.uniform(-70, 70), r.uniform(80, 120), r.uniform(50, 80), _mix(p[0], (255,)*3, .35))
+    y, n = ART, r.choice([4, 5])
+    c.disc(150 + r.uniform(-70, 70), r.uniform(80, 120), r.uniform(50, 80), _mix(p[0], (255,)*3, .35))
     for i in range(n):
         w, h = (110 - i*19) * r.uniform(.82, 1.05), r.uniform(38, 58) - i*4
         c.oval(150 + r.uniform(-14, 14), y - h/2, w, h/2, _mix(p[1 + i % 3], p[0], .12*(i//3))); y -= h - 1.5
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #220a98a1
+# %% ../../nbs/17_data.posters.ipynb #8b15c005
 def _window(c, r, p):
-    x, y, w, h = 150 - 80, 40, 160, 214; sky = _mix(p[0], p[3], .5); c.rect(x-8, y-8, w+16, h+16, p[4]); c.rect(x, y, w, h, sky)
+    x, y, w, h = 150 - 80, 40, 160, 214; sky = _mix(p[0], p[3], .5); c.rect(x-8, y-8, w+16, h+16, p[4])
+    c.rect(x, y, w, h, sky)
     sx, sy, R = x + r.uniform(45, 115), y + r.uniform(50, 110), r.uniform(26, 40); c.disc(sx, sy, R, p[1])
     wave = [(x + i*8, y + h*r.uniform(.6, .75) - 8*math.sin(i*.5 + sx)) for i in (0, 10, 20)]
     c.poly([(x, y+h), *wave, (x+w, y+h)], p[2]); c.rect(x + w/2 - 3, y, 6, h, p[4]); c.rect(x, y + h*.44, w, 6, p[4])
@@ -530,10 +545,12 @@ def _window(c, r, p):
     c.poly([(x + 4, y+h+16), (x+w-4, y+h+16), (x+w-4 + k*60, ART), (x+4 + k*60, ART)], _mix(p[0], p[3], .35))
 
 def _stairs(c, r, p):
-    n, up = r.choice([5, 6, 7]), r.choice([False, True]); w, h = W / n, 210 / n; side = lambda x, w: (W-x-w if up else x)
+    n, up = r.choice([5, 6, 7]), r.choice([False, True]); w, h = W / n, 210 / n
+    side = lambda x, w: (W-x-w if up else x)
     c.disc(side(66, 0), r.uniform(84, 110), r.uniform(38, 54), p[1])
     for i in range(n):
-        x, y = i*w, ART - (i+1)*h; c.rect(side(x, w), y, w + .5, ART-y, _mix(p[2], p[4], i/n)); c.rect(side(x, w), y, w + .5, 5, p[3])
+        x, y = i*w, ART - (i+1)*h; c.rect(side(x, w), y, w + .5, ART-y, _mix(p[2], p[4], i/n))
+        c.rect(side(x, w), y, w + .5, 5, p[3])
     i = r.randrange(1, n-1); x, y = side(i*w, w) + w/2, ART - (i+1)*h
     c.line([(x, y), (x, y-27)], p[4], 8); c.disc(x, y-35, 6.5, p[4])
     return p[4]
@@ -572,7 +589,7 @@ def _letters(text) -> list:
     asked = sum(ch.isalnum() for ch in str(text)[:400])
     return out if sum(g[0].isalnum() for g in out) * 2 >= max(asked, 1) else []
 
-# %% ../../nbs/17_data.posters.ipynb #f8be0f5e
+# %% ../../nbs/17_data.posters.ipynb #ae3f5bfd
 @lru_cache(maxsize=256)
 def _font(pixels: int): return ImageFont.load_default(pixels)
 
@@ -589,10 +606,11 @@ def _write(c, letters, x, y, size, fill, bold=.03, track=0.):
     else: c.d.text((x*S, y*S), text, font=f, **pen)
     for i, g in enumerate(letters):
         for m in g[1:]:
-            left, top, right, _ = f.getbbox(g[0], anchor="ls"); mid = x + (f.getlength(text[:i]) + (left+right)/2)/S + track*i
+            left, top, right, _ = f.getbbox(g[0], anchor="ls")
+            mid = x + (f.getlength(text[:i]) + (left+right)/2)/S + track*i
             _mark(c, m, mid, y + top/S + (size*.17 if g[0] == "i" else 0), y, size, fill)
 
-# %% ../../nbs/17_data.posters.ipynb #be473e8e
+# %% ../../nbs/17_data.posters.ipynb #6978104a
 _STROKES = {   # a mark's lines, in letter sizes from the middle of its place, y down
     "\u0300": [[(.08, .04), (-.08, -.07)]], "\u0301": [[(-.06, .04), (.1, -.07)]], "\u0304": [[(-.14, 0), (.14, 0)]],
     "\u0302": [[(-.12, .03), (0, -.07), (.12, .03)]], "\u030c": [[(-.12, -.07), (0, .03), (.12, -.07)]],
@@ -606,7 +624,7 @@ def _mark(c, m, x, top, low, size, fill):
     if m == "\u0308": c.disc(x - size*.11, y, size*.065, fill); c.disc(x + size*.11, y, size*.065, fill)
     elif m == "\u0307": c.disc(x, y, size*.065, fill)
     elif m == "\u030a": c.ring(x, y, size*.1, fill, size*.055)
-    elif m == "\u0327": c.line([(x, low), (x + size*.02, low + size*.1), (x - size*.08, low + size*.16)], fill, size*.08)
+    elif m == "\u0327": c.line([(x, low), (x + size*.02, low + size*.1), (x - size*.08, low + size*.16)], fill, size*.1)
     for stroke in _STROKES.get(m, []): c.line([(x + u*size, y + v*size) for u, v in stroke], fill, size*.095)
 
 # %% ../../nbs/17_data.posters.ipynb #2a35b8f2
