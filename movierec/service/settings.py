@@ -20,7 +20,7 @@ from ..core import MovierecError, bundle_dir
 MAX_HISTORY = 10_000   # films a history may hold
 MAX_K = 1000           # films an answer may hold
 
-# %% ../../nbs/81_service.settings.ipynb #681cfc45
+# %% ../../nbs/81_service.settings.ipynb #e95a480a
 class Settings(BaseSettings):
     "Settings of one service process, from `MOVIEREC_*`."
     model_config = SettingsConfigDict(env_prefix="MOVIEREC_", env_ignore_empty=True, extra="ignore", frozen=True)
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(32, ge=1, le=1024, description="most requests scored together")
     batch_wait_ms: float = Field(2, ge=0, le=1000, description="longest wait for company once two requests are there")
     queue_size: int = Field(256, ge=1, le=100_000, description="most requests waiting; beyond it the answer is 503")
-    poster_cache: int = Field(512, ge=1, le=100_000, description="pictures kept in memory")
+    poster_cache: int = Field(1024, ge=1, le=100_000, description="pictures kept in memory")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the model; 0: the cores shared by the workers")
     workers: int = Field(0, ge=0, le=1024, description="server processes on this machine; 0: what uvicorn was told")
 
