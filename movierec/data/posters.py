@@ -274,6 +274,26 @@ def _grid(c, r, p):
     for i in range(7): c.line([(0, y + 4*1.55**i), (W, y + 4*1.55**i)], p[1], 1.2)
     return p[4]
 
+# %% ../../nbs/17_data.posters.ipynb #f4073547
+def _rocket(c, r, p):
+    _stars(c, r, 50, _mix(p[0], p[3], .6))
+    x, y, a, k = 150, r.uniform(150, 170), r.uniform(-.7, .7), r.uniform(.95, 1.15)
+    R = r.uniform(60, 100); c.disc(r.uniform(60, 240), r.uniform(90, 220), R, _mix(p[0], p[1], .35))
+    at = lambda u, v: (x + k*(u*math.cos(a) - v*math.sin(a)), y + k*(u*math.sin(a) + v*math.cos(a)))
+    body = [(30*math.sin(math.pi*i/36)**.8 if i < 18 else 30 - (i-18)*.55, -100 + i*5) for i in range(31)]
+    for w, n, fill in ((22, 124, p[2]), (12, 94, p[3])): c.poly([at(-w, 46), at(0, n), at(w, 46)], fill)
+    c.poly([at(-20, 0), at(-52, 62), at(-16, 44), at(16, 44), at(52, 62), at(20, 0)], p[2])
+    c.poly([at(u, v) for u, v in body] + [at(-u, v) for u, v in reversed(body)], fill := p[1] if p[1] != p[0] else p[3])
+    c.disc(*at(0, -34), 15*k, p[3]); c.disc(*at(0, -34), 10*k, _mix(p[0], fill, .25)); return p[4]
+
+def _saucer(c, r, p):
+    _stars(c, r, 50, _mix(p[0], p[3], .6), 230); x, y, k = r.uniform(110, 190), r.uniform(84, 116), r.uniform(.9, 1.15)
+    c.poly([(x-34*k, y+8), (x+34*k, y+8), (x+100*k, H), (x-100*k, H)], _mix(p[0], p[3], .34)); _hills(c, r, 268, 9, p[4])
+    c.wedge(x, y-4*k, 38*k, 180, 360, _mix(p[0], p[3], .75)); c.oval(x, y, 88*k, 22*k, p[1])
+    c.oval(x, y+8*k, 60*k, 13*k, _mix(p[1], p[0], .45))
+    for i in range(-3, 4): c.disc(x + i*21*k, y + 3*k - abs(i)*1.6*k, 4*k, p[3])
+    return p[4]
+
 # %% ../../nbs/17_data.posters.ipynb #daa67f95
 def _poppies(c, r, p):
     c.disc(r.uniform(80, 220), r.uniform(90, 130), r.uniform(40, 66), p[3])
@@ -560,10 +580,11 @@ def _ripples(c, r, p):
     x, y, n = r.uniform(110, 190), r.uniform(130, 190), r.choice([6, 7, 8])
     for i in range(n, 0, -1): c.disc(x, y, i*150/n, p[1 + i % 3] if i % 2 else p[0])
 
-# %% ../../nbs/17_data.posters.ipynb #627efdca
+# %% ../../nbs/17_data.posters.ipynb #e16a133e
 MOTIFS = {   # genre -> motifs; the dice choose among them
     "Film-Noir": [_blinds, _lamp, _skyline], "Western": [_desert, _desert, _cactus], "Horror": [_eye, _wood, _fangs],
-    "Sci-Fi": [_planet, _orbits, _grid], "Documentary": [_contours, _shutter], "Musical": [_bars, _record, _keys],
+    "Sci-Fi": [_planet, _orbits, _grid, _rocket, _saucer], "Documentary": [_contours, _shutter],
+    "Musical": [_bars, _record, _keys],
     "War": [_poppies, _chevrons, _sunset], "Fantasy": [_castle, _mountains], "Comedy": [_grin, _confetti, _tiles],
     "Animation": [_tiles, _balloons, _confetti, _rainbows], "Children": [_balloons, _confetti, _rainbows],
     "Mystery": [_keyhole, _maze, _spiral, _lamp], "Romance": [_two, _flower, _heart],
