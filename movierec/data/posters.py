@@ -274,7 +274,7 @@ def _grid(c, r, p):
     for i in range(7): c.line([(0, y + 4*1.55**i), (W, y + 4*1.55**i)], p[1], 1.2)
     return p[4]
 
-# %% ../../nbs/17_data.posters.ipynb #f4073547
+# %% ../../nbs/17_data.posters.ipynb #293f01aa
 def _rocket(c, r, p):
     _stars(c, r, 50, _mix(p[0], p[3], .6))
     x, y, a, k = 150, r.uniform(150, 170), r.uniform(-.7, .7), r.uniform(.95, 1.15)
@@ -288,7 +288,7 @@ def _rocket(c, r, p):
 
 def _saucer(c, r, p):
     _stars(c, r, 50, _mix(p[0], p[3], .6), 230); x, y, k = r.uniform(110, 190), r.uniform(84, 116), r.uniform(.9, 1.15)
-    c.poly([(x-34*k, y+8), (x+34*k, y+8), (x+100*k, H), (x-100*k, H)], _mix(p[0], p[3], .34)); _hills(c, r, 268, 9, p[4])
+    c.poly([(x-34*k, y), (x+34*k, y), (x+100*k, H), (x-100*k, H)], _mix(p[0], p[3], .34)); _hills(c, r, 268, 9, p[4])
     c.wedge(x, y-4*k, 38*k, 180, 360, _mix(p[0], p[3], .75)); c.oval(x, y, 88*k, 22*k, p[1])
     c.oval(x, y+8*k, 60*k, 13*k, _mix(p[1], p[0], .45))
     for i in range(-3, 4): c.disc(x + i*21*k, y + 3*k - abs(i)*1.6*k, 4*k, p[3])
