@@ -134,13 +134,14 @@ class Saved:
         model._load(folder)
         return model
 
-# %% ../nbs/21_recommender.ipynb #eb13d2de
+# %% ../nbs/21_recommender.ipynb #3c264cfb
 class Recommender(Saved):
     "Base of all models: `fit`, `score`, `recommend`, `similar_items`, `save`, `load`."
     @dataclass
     class Config: "No settings."
     item_ids: np.ndarray = None   # (n,) int32 dataset ids this model can recommend, rising: the columns of `score`
     uses_now = False              # whether `score` takes `now`, the moment of the request
+    resumes = False               # whether `fit` takes `folder`, where a long training keeps its checkpoints
     block = 512                   # users scored at once
 
     def __init__(self, config=None): self.config = config if config is not None else self.Config()

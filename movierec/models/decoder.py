@@ -132,11 +132,12 @@ def next_item_loss(net: DecoderNet, batch: Batch):
     h = net(x, films)[y > 0]                                                         # (N, D)
     return linear_cross_entropy(h, films[1:], net.bias, y[y > 0] - 1), len(h)
 
-# %% ../../nbs/53_models.decoder.ipynb #176a7263
+# %% ../../nbs/53_models.decoder.ipynb #c8f81079
 class Decoder(Recommender):
     "Decoder-only transformer for the next film, trained with a full softmax over the catalogue."
     name = "decoder"
     Config = DecoderConfig
+    resumes = True
 
     def fit(self, train_events: pd.DataFrame, items: pd.DataFrame = None, *, valid: pd.DataFrame = None, seed: int = 0,
             folder=None, vectors: np.ndarray = None):
