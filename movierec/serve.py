@@ -6,10 +6,11 @@
 __all__ = ['BUILD', 'app', 'is_missing', 'run_build', 'build_missing', 'make_engine', 'prepare', 'prepare_until_ready',
            'lifespan', 'create_app']
 
-# %% ../nbs/85_serve.ipynb #7737ea19
+# %% ../nbs/85_serve.ipynb #6832580d
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -41,22 +42,22 @@ def is_missing(path: Path) -> bool:
     "Whether a bundle may be built at `path`: nothing is there, or an empty folder."
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
-# %% ../nbs/85_serve.ipynb #61013d37
+# %% ../nbs/85_serve.ipynb #54f0fb46
 def run_build(settings: Settings, state: State, stop: threading.Event):
     "Build the bundle in a child process, telling `state.why` how long it has been going."
     env = {**os.environ, "OMP_NUM_THREADS": str(available_cores())}   # nobody else works yet
     words = [settings.build, str(settings.bundle), str(settings.build_minutes), settings.build_model]
-    child = subprocess.Popen([sys.executable, "-c", BUILD, *words], stdout=subprocess.PIPE, text=True, env=env)
+    said = tempfile.TemporaryFile("w+")
+    child = subprocess.Popen([sys.executable, "-c", BUILD, *words], stdout=said, env=env)
     began = told = time.monotonic()
     while child.poll() is None:
         spent = fmt_seconds(time.monotonic() - began)
         state.why = f"building a bundle from {settings.build!r} for {spent}; this takes some minutes"
         if time.monotonic() - told > 15: told = time.monotonic(); get_logger("serve").info(state.why)
         if stop.wait(.2): child.terminate()
-    said = child.stdout.read().strip()
+    with said: said.seek(0); reason = said.read().strip()[-500:] or "see the log"
     if stop.is_set(): raise MovierecError("shutting down")
-    if child.returncode:
-        raise MovierecError(f"building a bundle from {settings.build!r} failed: {said or 'see the log'}")
+    if child.returncode: raise MovierecError(f"building a bundle from {settings.build!r} failed: {reason}")
 
 # %% ../nbs/85_serve.ipynb #057de68a
 def build_missing(settings: Settings, state: State, stop: threading.Event):

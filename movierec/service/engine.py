@@ -119,7 +119,7 @@ def prefixed(texts: list, prefix: str):
     "The slice `a, b` of sorted `texts` that begin with `prefix`."
     return bisect_left(texts, prefix), bisect_left(texts, prefix + chr(0x10FFFF))
 
-# %% ../../nbs/83_service.engine.ipynb #b861ba96
+# %% ../../nbs/83_service.engine.ipynb #9712b01f
 class Words:
     "The distinct words of all titles, and in which films each stands."
     def __init__(self, titles, years):
@@ -129,10 +129,11 @@ class Words:
             for w in {*t, *map("".join, pairwise(t))}: posts.setdefault(w, []).append(i)
         self.words = sorted(posts)                              # W words
         self.films = [np.array(posts[w]) for w in self.words]   # film rows of each word
-        self.years, self._heads = np.asarray(years), {}
+        self.years, self._heads, self.longest = np.asarray(years), {}, max(map(len, self.words), default=0)
 
     def heads(self, n: int):
         "The distinct first `n` letters of all words, and which of them each word has."
+        n = min(n, self.longest)   # so that nobody fills the memory with long words
         if n not in self._heads:
             texts, at = np.unique(np.array([w[:n] for w in self.words], dtype=object), return_inverse=True)
             self._heads[n] = texts.tolist(), at
