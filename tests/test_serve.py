@@ -469,7 +469,7 @@ def test_a_model_that_asks_for_the_time_gets_it(folder):
 def test_search_is_quick_on_ten_thousand_titles():
     rng = np.random.default_rng(0)
     syllables = np.array("ba co di fu ga hel in jo ka lo mi no pa qui ro sa ti ur".split())
-    names = ["".join(rng.choice(syllables, 3)) for _ in range(6000)]
+    names = np.array(["".join(rng.choice(syllables, 3)) for _ in range(6000)])
     find = TitleSearch(
         [" ".join(rng.choice(names, 3)) for _ in range(10_000)],
         rng.integers(1930, 2020, 10_000),

@@ -115,6 +115,6 @@ async function start() {
   const m = await api("/model").catch(() => null);
   if (!m) return;
   const data = m.simulated ? "The films are real; the viewers this was trained on are simulated." : `Trained on ${m.dataset}. ${m.source.citation ?? ""}`;
-  $("about").textContent = `${data} ${m.n_movies.toLocaleString("en")} films, model “${m.model}”, bundle ${m.version}.`;
+  $("about").textContent = `${data.replace(/\.?$/, ".")} ${m.n_movies.toLocaleString("en")} films, model “${m.model}”, bundle ${m.version}.`;
 }
 start();
