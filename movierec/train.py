@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from .core import (MovierecError, atomic_dir, fmt_seconds, get_logger, progress, read_manifest, seed_everything,
                            write_json, write_manifest)
 
-# %% ../nbs/50_train.ipynb #49a6a257
+# %% ../nbs/50_train.ipynb #34609c1b
 @dataclass
 class TrainConfig:
     epochs: int = 40              # passes over the users; the rate's cosine ends here
     max_minutes: float = 0        # 0: no limit; else the cosine ends at whichever comes first
-    batch_tokens: int = 12_800    # padded positions a step: larger is no faster on a CPU, smaller is noisier
+    batch_tokens: int = 12_800    # padded positions a step, at most: a small dataset is cut into some 50 steps an epoch
     learning_rate: float = 2e-3   # peak
     warmup_epochs: float = 1.     # linear rise; Adam's second moments need some steps before big ones
     weight_decay: float = .01

@@ -195,14 +195,16 @@ def valid_ndcg(model, question, k: int = 10) -> float:
         ranks.append(ranks_of(scores, question.rows[at] - a, question.cols[at]))
     return ndcg(np.concatenate(ranks), k).mean()
 
-# %% ../../nbs/53_models.decoder.ipynb #f6080f47
+# %% ../../nbs/53_models.decoder.ipynb #34d8147c
 def _fit(model: Decoder, h: Histories, inner: np.ndarray, train_events, valid, seed, folder) -> dict:
     "Run the trainer over the histories; `inner` are their film numbers."
     c, validate = model.config, None
+    per_epoch = int((np.minimum(h.lengths, c.max_len + 1) - 1).clip(min=0).sum())
+    tokens = min(c.batch_tokens, max(c.max_len, per_epoch // 50))       # a small dataset needs steps more than it needs width
     if valid is not None and len(valid):
         question = make_question(Split("early stopping", train_events, valid, valid.iloc[:0]), "valid", model.item_ids)
         validate = lambda: valid_ndcg(model, question)
     digest = int((inner * (np.arange(len(inner)) % 1009 + 1)).sum())    # other data may not resume this run
-    return train(model.net, plan=lambda rng: training_batches(h.offsets, c.max_len, c.batch_tokens, rng),
+    return train(model.net, plan=lambda rng: training_batches(h.offsets, c.max_len, tokens, rng),
                  loss=lambda net, g: next_item_loss(net, make_batch(inner, *g, c.max_len)), cfg=c, validate=validate,
                  folder=folder, seed=seed, identity=dict(n_items=len(model.item_ids), events=len(inner), digest=digest))
