@@ -41,6 +41,5 @@ setup(
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": cfg["console_scripts"].split("\n"),
-                  "nbdev": ["movierec=movierec._modidx:d"]},
+    entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
 )
