@@ -163,15 +163,16 @@ def load_bundle(path, tries: int = 20) -> Bundle:
         if isinstance(got, Exception): raise got
         return got
 
-# %% ../nbs/70_bundle.ipynb #a75fad63
-def fit_models(dataset: Dataset, model: str, options: dict, seed: int, folder=None) -> tuple:
-    "`({name: fitted model, \"popular\": …}, metrics on valid)`; `folder` keeps a long training's checkpoints."
-    split = make_split(dataset, "leave-last-out", seed); main = make_model(model, **options)
-    resume = {"folder": folder} if main.resumes else {}
-    main.fit(split.train, dataset.items, valid=split.valid, seed=seed, **resume)
+# %% ../nbs/70_bundle.ipynb #7c980ff2
+def fit_models(dataset: Dataset, main, seed: int, folder=None) -> tuple:
+    "`({name: fitted model, \"popular\": …}, metrics on valid)` of model `main`, which is trained unless it is already."
+    split = make_split(dataset, "leave-last-out", seed)
+    if main.item_ids is None:
+        resume = {"folder": folder} if main.resumes else {}
+        main.fit(split.train, dataset.items, valid=split.valid, seed=seed, **resume)
     row = evaluate(main, split, part="valid", items=dataset.items, dataset=dataset.name, seed=seed).row
     measured = dict(protocol=split.protocol, part="valid", n_users=row["n_users"], **row["metrics"])
-    return {model: main, "popular": make_model("popular").fit(dataset.interactions, dataset.items)}, measured
+    return {main.name: main, "popular": make_model("popular").fit(dataset.interactions, dataset.items)}, measured
 
 # %% ../nbs/70_bundle.ipynb #044ab874
 PRESETS = {("demo", "decoder"): dict(embedding_dim=64, epochs=30, max_minutes=3, metadata="genres,year")}
@@ -186,7 +187,7 @@ def run_folder(out: Path):
     try: yield folder; shutil.rmtree(folder, ignore_errors=True)
     finally: lock.release()
 
-# %% ../nbs/70_bundle.ipynb #cf0eb710
+# %% ../nbs/70_bundle.ipynb #95e72302
 def build_bundle(
     dataset_name: str,         # "demo", "ml-1m", …
     out,                       # folder to (re)place
@@ -196,18 +197,21 @@ def build_bundle(
     max_minutes: float = None, # most minutes of training
     device: str = "cpu",
     model: str = "decoder",    # the model that answers
-    model_options: dict = None # settings of that model
+    model_options: dict = None,# settings of that model
+    trained=None,              # a fitted model to put in instead of training one
 ) -> dict:
     "Load a dataset, train on its train part, measure on valid, write the bundle; gives its manifest."
     _check_place(Path(out))    # before training, not after
     log, began = get_logger("bundle"), time.monotonic()
     dataset = load_dataset(dataset_name)
-    log.info("%s: %s ratings, %s films; training %s", dataset.name,
-             f"{dataset.n_interactions:,}", f"{dataset.n_items:,}", model)
+    log.info("%s: %s ratings, %s films; %s", dataset.name, f"{dataset.n_interactions:,}", f"{dataset.n_items:,}",
+             f"training {model}" if trained is None else f"{trained.name} is trained")
+    if trained is not None and not set(trained.item_ids) <= set(dataset.items.item_id):
+        raise MovierecError(f"this {trained.name} knows films that {dataset.name} doesn't have: it was trained on other data")
     given = dict(epochs=epochs, max_minutes=max_minutes, device=device if model == "decoder" else None)
     options = PRESETS.get((dataset.name, model), {}) | {k: v for k, v in given.items() if v is not None} | (model_options or {})
     with run_folder(Path(out)) as folder:
-        models, metrics = fit_models(dataset, model, options, seed, folder)
+        models, metrics = fit_models(dataset, trained or make_model(model, **options), seed, folder)
         manifest = save_bundle(out, dataset, models, metrics=metrics, seed=seed)
     log.info("bundle %s in %s after %.0f s", manifest["version"], out, time.monotonic() - began)
     return manifest

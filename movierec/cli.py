@@ -255,14 +255,16 @@ def _title(items, item_id: int) -> str:
     film = items.loc[item_id]
     return film.title if film.year is None or film.year != film.year else f"{film.title} ({int(film.year)})"
 
-# %% ../nbs/87_cli.ipynb #94bb2f8b
+# %% ../nbs/87_cli.ipynb #b7188f5d
 @app.command("build")
 def build_(data: Data = "demo", out: Annotated[Optional[Path], typer.Option(help="Folder of the bundle (default: MOVIEREC_BUNDLE, artifacts/bundle).")] = None,
+           from_: Annotated[Optional[Path], typer.Option("--from", help="A model that `movierec train` made of this data; trains none.")] = None,
            epochs: Epochs = None, max_minutes: Minutes = None, set_: Settings = None, seed: Seed = 0, device: Device = "auto"):
     "Train on a dataset and write the bundle that the service loads."
     from movierec.bundle import build_bundle
     out = out or bundle_dir()
-    manifest = build_bundle(data, out, seed=seed, epochs=epochs, max_minutes=max_minutes, device=device, model_options=parse_settings(set_))
+    manifest = build_bundle(data, out, seed=seed, epochs=epochs, max_minutes=max_minutes, device=device,
+                            model_options=parse_settings(set_), trained=load_any(from_) if from_ else None)
     print(f"bundle {manifest['version']} ({manifest['dataset']}) in {out}")
 
 @app.command("serve")
@@ -271,9 +273,11 @@ def serve_(bundle: Annotated[Optional[Path], typer.Option(help="The bundle (defa
            workers: Annotated[int, typer.Option(min=1, help="Server processes.")] = 1):
     "Serve a bundle over HTTP, with the web page at /; the same as `uvicorn movierec.serve:app`."
     import uvicorn
+    from movierec.service.settings import load_settings
     if bundle: os.environ["MOVIEREC_BUNDLE"] = str(bundle)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # spinning threads starve their neighbours
     os.environ["WEB_CONCURRENCY"] = str(workers)          # each worker takes its share of the cores
+    load_settings()                                       # a bad variable is told here, not from inside the server
     uvicorn.run("movierec.serve:app", host=host, port=port, workers=workers if workers > 1 else None)
 
 @app.command("report")
