@@ -31,7 +31,7 @@ def popular(tmp_path_factory):
 @pytest.mark.parametrize("args", [(), ("data",), ("train",), ("evaluate",), ("recommend",), ("build",), ("serve",), ("report",), ("models",)])
 def test_help_teaches(args):
     text = cli(*args, "--help").stdout
-    assert "Usage: movierec" in text and len(text) > 150
+    assert "Usage: movierec" in text and len(text) > 120
 
 
 def test_help_loads_nothing_heavy():

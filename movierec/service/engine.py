@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ARTICLES', 'MAGIC', 'EXTRA', 'Overloaded', 'Batcher', 'close', 'fold', 'slips', 'prefixed', 'Words', 'worths',
-           'per_film', 'TitleSearch', 'Picture', 'as_picture', 'LRU', 'film_id', 'Task', 'Answer', 'Engine', 'ask',
+           'per_film', 'TitleSearch', 'Picture', 'as_picture', 'film_id', 'Task', 'Answer', 'Engine', 'ask',
            'recommend', 'card', 'movie', 'search', 'picture', 'about']
 
-# %% ../../nbs/83_service.engine.ipynb #15e2751c
+# %% ../../nbs/83_service.engine.ipynb #b65195bd
 import hashlib
 import queue
 import re
@@ -15,9 +15,9 @@ import threading
 import time
 import unicodedata
 from bisect import bisect_left
-from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -214,21 +214,6 @@ def as_picture(data: bytes) -> Picture:
     kind = next((t for magic, t in MAGIC.items() if data.startswith(magic)), "application/octet-stream")
     return Picture(data, kind, f'"{hashlib.sha256(data).hexdigest()[:20]}"')
 
-# %% ../../nbs/83_service.engine.ipynb #f9822ab0
-class LRU:
-    "A bounded memory of `make(key)`; safe to use from several threads."
-    def __init__(self, make, size: int):
-        self.make, self.size, self.kept, self.lock = make, size, OrderedDict(), threading.Lock()
-
-    def __call__(self, key):
-        with self.lock:
-            if key in self.kept: self.kept.move_to_end(key); return self.kept[key]
-        value = self.make(key)   # outside the lock: drawing takes a while
-        with self.lock:
-            self.kept[key] = value
-            while len(self.kept) > self.size: self.kept.popitem(last=False)
-        return value
-
 # %% ../../nbs/83_service.engine.ipynb #a435e85b
 def film_id(x) -> int | None:
     "The id in `x`, an int or a text of up to ten digits; None if it is neither."
@@ -256,7 +241,7 @@ class Answer:
     strategy: str        # "sequence" or "popular"
     model: str
 
-# %% ../../nbs/83_service.engine.ipynb #e0c75726
+# %% ../../nbs/83_service.engine.ipynb #ad15039c
 class Engine:
     "All that a bundle can answer; safe to use from many threads."
     def __init__(self, bundle, max_batch=32, max_wait=.002, max_queue=256, poster_cache=512, on_batch=None):
@@ -269,7 +254,7 @@ class Engine:
         first = [g[0] if g else NO_GENRES for g in self.genres]
         self.labels = {i: f"{self.titles[r]}:{first[r]}" for i, r in self.row.items()}   # film id → translated
         self.search_titles = TitleSearch(self.titles, [y or 0 for y in self.years], items.n_ratings)
-        self.poster = LRU(self._poster, poster_cache)
+        self.poster = lru_cache(poster_cache)(self._poster)   # bounded, and safe from several threads
         best = bundle.models["popular"].recommend(Histories.from_lists([[]]), k=len(items))
         self.popular = list(zip(best.item_id.tolist(), best.score.tolist(), strict=True))
         self.batcher = Batcher(self._run, max_batch, max_wait, max_queue, on_batch)
