@@ -25,10 +25,9 @@ from ..metrics import genre_matrix, ndcg
 from ..recommender import Recommender, checked_scores, load_arrays, mask_seen, save_arrays, similar_table
 from ..train import TrainConfig, train
 
-# %% ../../nbs/53_models.decoder.ipynb #f2860829
+# %% ../../nbs/53_models.decoder.ipynb #1c7fe245
 @dataclass
 class DecoderConfig(TrainConfig):
-    epochs: int = 40            # passes over the users; the rate's cosine ends here
     embedding_dim: int = 128    # D, the width of everything
     n_layers: int = 2           # blocks
     n_heads: int = 4            # D must be a multiple
@@ -177,14 +176,15 @@ class Decoder(Recommender):
         self.net.load_state_dict(tensors); self.net.eval()
         self.popularity = load_arrays(folder / "popularity.npz")["popularity"]
 
-# %% ../../nbs/53_models.decoder.ipynb #53eebf13
+# %% ../../nbs/53_models.decoder.ipynb #e091283b
 @torch.no_grad()
 def last_scores(net: DecoderNet, x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     "(B, n) logits after each history: x (B, L) film numbers padded right, lengths (B,) ≥ 1."
     net.eval(); device = net.bias.device; films = net.films()
     h = net(torch.from_numpy(x).to(device), films)
     h = h[torch.arange(len(x), device=device), torch.from_numpy(lengths - 1).to(device)]     # (B, D)
-    return F.linear(h, films[1:], net.bias).float().cpu().numpy()
+    with torch.autocast(device.type, enabled=False):   # scores rounded to bfloat16 would tie, and ties count against
+        return F.linear(h.float(), films[1:].float(), net.bias).cpu().numpy()
 
 def valid_ndcg(model, question, k: int = 10) -> float:
     "Mean NDCG@k of a `Question` over the whole catalogue, seen films masked: what early stopping looks at."
