@@ -466,7 +466,9 @@ def test_a_model_that_asks_for_the_time_gets_it(folder):
     engine.close()
 
 
-def test_search_is_quick_on_ten_thousand_titles():
+def test_search_is_quicker_than_a_plain_fuzzy_scan_of_ten_thousand_titles():
+    from rapidfuzz import fuzz, process
+
     rng = np.random.default_rng(0)
     syllables = np.array("ba co di fu ga hel in jo ka lo mi no pa qui ro sa ti ur".split())
     names = np.array(["".join(rng.choice(syllables, 3)) for _ in range(6000)])
@@ -476,10 +478,13 @@ def test_search_is_quick_on_ten_thousand_titles():
         rng.integers(0, 3000, 10_000),
     )
     find("warm up")
-    began = time.perf_counter()
-    for i in range(30):
-        assert len(find(find.titles[i * 37][:9]))
-    assert (time.perf_counter() - began) / 30 < 0.05  # about 3 ms on an idle machine
+    queries = [find.titles[i * 37][:9] for i in range(30)]
+    began = time.process_time()
+    assert all(len(find(q)) for q in queries)
+    ours, began = time.process_time() - began, time.process_time()
+    for q in queries:
+        process.extract(q, find.titles, scorer=fuzz.WRatio)
+    assert ours < time.process_time() - began  # the library's own fuzzy search over all titles
 
 
 # ---- any request whatever -----------------------------------------------------------------------------------------
@@ -583,8 +588,8 @@ def test_bad_settings_stop_the_start_with_a_sentence(tmp_path):
 
 def test_importing_the_service_brings_no_torch():
     code = (
-        "import sys, time; t = time.perf_counter(); import movierec; a = time.perf_counter() - t; "
-        "import movierec.serve; print(a < 1, 'torch' in sys.modules)"
+        "import sys, movierec; a = {'torch', 'pandas', 'fastapi'} & set(sys.modules); "
+        "import movierec.serve; print(not a, 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == [
         "True",
