@@ -62,7 +62,7 @@ def model_settings(name: str, pairs, epochs=None, max_minutes=None, device="auto
         if key not in known: raise MovierecError(f"{name} has no --{key.replace('_', '-')}: it isn't trained in steps")
     return given | parse_settings(pairs)
 
-# %% ../nbs/87_cli.ipynb #59c4d994
+# %% ../nbs/87_cli.ipynb #7fb06c2e
 def _table(rows: list[dict]) -> str:
     "Rows as aligned text, numbers with thousands separators."
     cell = lambda v: f"{v:,}" if isinstance(v, int) else str(v)
@@ -73,8 +73,10 @@ def _table(rows: list[dict]) -> str:
 @data.command("list")
 def data_list():
     "List the datasets: sizes as published, and where each one is."
+    from movierec.data.demo import load_demo
     from movierec.data.movielens import list_datasets
-    demo = dict(name="demo", ratings=100_000, users=1_500, films=531, where="comes with movierec; its viewers are simulated")
+    d = load_demo()
+    demo = dict(name="demo", ratings=d.n_interactions, users=d.n_users, films=d.n_items, where="comes with movierec; its viewers are simulated")
     print(_table([demo] + [{k: v for k, v in row.items() if k != "licence"} for row in list_datasets()]))
 
 @data.command("info")
