@@ -7,10 +7,11 @@ __all__ = ['Data', 'Seed', 'Device', 'Protocol', 'Settings', 'Epochs', 'Minutes'
            'parse_settings', 'model_settings', 'data_list', 'data_info', 'data_get', 'data_import', 'models_', 'train_',
            'load_any', 'format_row', 'evaluate_', 'recommend_', 'build_', 'serve_', 'report_', 'main']
 
-# %% ../nbs/87_cli.ipynb #91545553
+# %% ../nbs/87_cli.ipynb #e657f101
 import json
 import os
 import sys
+import time
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -19,11 +20,11 @@ import typer
 
 from .core import MovierecError, bundle_dir, fmt_seconds, get_logger
 
-# %% ../nbs/87_cli.ipynb #64711121
+# %% ../nbs/87_cli.ipynb #45f4f837
 Data = Annotated[str, typer.Option(help="Dataset: demo, ml-100k, ml-1m, … (`movierec data list`).")]
 Seed = Annotated[int, typer.Option(help="Seeds everything random; the same seed gives the same result here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps; for models that can use one.")]
-Protocol = Annotated[str, typer.Option(help="How the data is split: leave-last-out, leave-last-out-5core, temporal.")]
+Protocol = Annotated[str, typer.Option(help="How the data is split: leave-last-out, leave-last-out-5core, temporal; for ratings random-90-10, fold-u1 … fold-u5.")]
 Settings = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the model; may be repeated.")]
 Epochs = Annotated[Optional[int], typer.Option(min=1, help="Passes over the data (default: the model's own).")]
 Minutes = Annotated[Optional[float], typer.Option(min=0.01, help="Stop training after so many minutes, on a decayed rate.")]
@@ -105,12 +106,12 @@ def data_import(path: Annotated[Path, typer.Argument(help="A zip from GroupLens,
     from movierec.data.movielens import import_movielens
     print(import_movielens(path, name))
 
-# %% ../nbs/87_cli.ipynb #acaab026
+# %% ../nbs/87_cli.ipynb #b327c3ef
 @app.command("models")
 def models_():
     "List the models that can be trained, by name."
     from movierec.models.registry import MODELS, model_class
-    for name in MODELS: print(f"{name:12} {(model_class(name).__doc__ or '').strip().splitlines()[0]}")
+    for name in MODELS: print(f"{name:10} {(model_class(name).__doc__ or '').strip().splitlines()[0]}")
 
 @app.command("train")
 def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec models`).")],
@@ -126,7 +127,10 @@ def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec m
     model = make_model(name, **options); _check_out(out, "model")
     dataset, split = _load(data, protocol, seed)
     run = Path(f"{out}.run")
-    model.fit(split.train, dataset.items, valid=split.valid, seed=seed, **({"folder": run} if model.resumes else {}))
+    extra = ({"folder": run} if model.resumes else {}) | ({"users": dataset.users} if model.uses_users else {})
+    began = time.perf_counter()
+    model.fit(split.train, dataset.items, valid=split.valid, seed=seed, **extra)
+    model.fit_seconds = time.perf_counter() - began
     model.save(out); _forget(run)
     _say_trained(model, out)
 
@@ -157,7 +161,7 @@ def _say_trained(model, out):
                                    r["device"], r["precision"], "–" if r["best"] is None else f"{r['best']:.4f}")
     print(f"{model.name} saved to {out}")
 
-# %% ../nbs/87_cli.ipynb #847e2e82
+# %% ../nbs/87_cli.ipynb #3680c47c
 def load_any(folder: Path):
     "The model in `folder`, which may also be a bundle (then the model that answers there)."
     from movierec.models.registry import load_model
@@ -171,11 +175,10 @@ def format_row(row: dict) -> str:
     "The headline of a result row for people."
     m = "\n".join(f"  {k:14} {v['value']:.4f}  ({v['low']:.4f} – {v['high']:.4f})" for k, v in row["metrics"].items()
                   if v["value"] is not None)
-    seen = "seen films filtered" if row["filter_seen"] else "seen films left in"
-    return (f"{row['label']} on {row['dataset']}, {row['protocol']} {row['split']}: {row['n_users']:,} users, "
-            f"{row['n_items']:,} films, {seen}\n{m}")
+    seen = {True: ", seen films filtered", False: ", seen films left in", None: f", {row['n_targets']:,} ratings"}[row.get("filter_seen")]
+    return f"{row['label']} on {row['dataset']}, {row['protocol']} {row['split']}: {row['n_users']:,} users, {row['n_items']:,} films{seen}\n{m}"
 
-# %% ../nbs/87_cli.ipynb #da3f4ce1
+# %% ../nbs/87_cli.ipynb #fc880914
 @app.command("evaluate")
 def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out",
               split: Annotated[Part, typer.Option(help="valid to choose by, test once at the end.")] = Part.valid,
@@ -184,10 +187,14 @@ def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out
               json_: Annotated[bool, typer.Option("--json", help="Print the whole row as JSON.")] = False,
               save: Annotated[Optional[Path], typer.Option(help="Folder to save the row to, such as reports/results.")] = None,
               label: Annotated[str, typer.Option(help="Tells variants of a model apart in tables.")] = "", seed: Seed = 0):
-    "Rank the whole catalogue for every user and report HR, NDCG, MRR and more with 95 % intervals."
-    from movierec.evaluate import evaluate, save_result
+    """Rank the whole catalogue for every user and report HR, NDCG, MRR and more with 95 % intervals.
+
+    With a protocol for ratings (random-90-10, fold-u1 … fold-u5) the model guesses stars: RMSE and MAE."""
+    from movierec.data.split import RATING_PROTOCOLS
+    from movierec.evaluate import evaluate, evaluate_rmse, save_result
     model = load_any(folder); dataset, parts = _load(data, protocol, seed)
-    result = evaluate(model, parts, split.value, filter_seen=not keep_seen, per_user=per_user, seed=seed, dataset=dataset, label=label)
+    if protocol in RATING_PROTOCOLS: result = evaluate_rmse(model, parts, split.value, dataset, seed, label, per_user)
+    else: result = evaluate(model, parts, split.value, filter_seen=not keep_seen, per_user=per_user, seed=seed, dataset=dataset, label=label)
     print(json.dumps(result.row, indent=1, ensure_ascii=False) if json_ else format_row(result.row))
     if save: get_logger("evaluate").info("row saved to %s", save_result(result.row, save))
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MovierecError', 'data_dir', 'home', 'bundle_dir', 'seed_everything', 'progress', 'get_logger', 'atomic_path',
-           'write_text', 'write_json', 'atomic_dir', 'sha256', 'write_manifest', 'read_manifest', 'fmt_seconds']
+           'write_text', 'write_json', 'atomic_dir', 'sha256', 'write_manifest', 'read_manifest', 'fmt_seconds', 'need']
 
-# %% ../nbs/00_core.ipynb #d58bcaf2
+# %% ../nbs/00_core.ipynb #193421a6
 import hashlib, json, logging, os, random, shutil, sys, tempfile
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,14 @@ def fmt_seconds(s: float) -> str:
     if s < 60: return f"{s:.0f} s"
     m, sec = divmod(int(round(s)), 60); h, mins = divmod(m, 60)
     return f"{h} h {mins} min" if h else f"{m} min {sec} s"
+
+# %% ../nbs/00_core.ipynb #3dbe55dc
+def need(
+    module: str,  # to import, such as `lightfm`
+    extra: str,   # of this package, which brings it
+):
+    "The imported `module`; `MovierecError` with the command that installs it when it is missing."
+    try: return import_module(module)
+    except ModuleNotFoundError as e:
+        if e.name and e.name.split(".")[0] != module.split(".")[0]: raise   # it is there, and lacks something itself
+        raise MovierecError(f"this needs {module}, which isn't installed: pip install 'movierec[{extra}]'") from None

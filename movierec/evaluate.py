@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ranks_of', 'spread_ties', 'bootstrap', 'interval', 'command_line', 'origin', 'split_hash', 'Question',
            'make_question', 'list_metrics', 'summary', 'Result', 'evaluate', 'write_parquet', 'result_name',
-           'save_result', 'scoreboard', 'compare', 'evaluate_ratings']
+           'save_result', 'scoreboard', 'compare', 'evaluate_ratings', 'evaluate_rmse']
 
 # %% ../nbs/22_evaluate.ipynb #1d39c20e
 import hashlib
@@ -161,7 +161,7 @@ def list_metrics(recs, targets, obvious, train, items, n_items: int):
              f"popularity_lift@{k}": M.popularity_lift(recs, train, viewers)}
     return pd.DataFrame(users), whole
 
-# %% ../nbs/22_evaluate.ipynb #e2a19b1f
+# %% ../nbs/22_evaluate.ipynb #206b85de
 def _number(x): return float(f"{x:.6g}") if np.isfinite(x) else None
 
 def summary(per_user: pd.DataFrame, seed: int = 0, n: int = 1000) -> dict:
@@ -175,15 +175,15 @@ class Result:
     "What an evaluation gives."
     row: dict               # JSON-able: the numbers and where they come from
     per_user: pd.DataFrame  # one row per target: user_id, item_id, rank, rank_unfiltered, and the user's metrics
-    recs: pd.DataFrame      # the lists that were measured
+    recs: pd.DataFrame      # the lists that were measured; None for ratings
 
     def _repr_markdown_(self):
-        r = self.row; m = {k: v for k, v in r["metrics"].items() if k.split("@")[0] in ("HR", "NDCG", "MRR")}
+        r = self.row; m = {k: v for k, v in r["metrics"].items() if k.split("@")[0] in ("HR", "NDCG", "MRR", "RMSE", "MAE")}
         cells = [f"{v['value']:.4f} ({v['low']:.4f}–{v['high']:.4f})" for v in m.values()]
         head = f"**{r['label']}** on {r['dataset']} {r['protocol']} {r['split']}, {r['n_users']:,} users\n\n"
         return head + f"| {' | '.join(m)} |\n|{'---|' * len(m)}\n| {' | '.join(cells)} |"
 
-# %% ../nbs/22_evaluate.ipynb #79b4ede2
+# %% ../nbs/22_evaluate.ipynb #5b5ebf23
 def evaluate(
     model,                       # a fitted `Recommender`
     split,                       # a `Split`
@@ -209,7 +209,10 @@ def evaluate(
     tracks = [M.ranking_metrics(M.rank_table(r, q.rows, len(q.histories)), ks) for r in (masked, plain)]
     users, whole = list_metrics(recs, q.targets, obvious, split.train, items, len(model.item_ids))
     table = pd.concat([tracks[0], users.reindex(q.histories.user_ids).reset_index(drop=True)], axis=1)
-    row = _facts(model, split, part, dataset, q, seed, filter_seen, query_time, label)
+    row = _facts(model, split, part, dataset, seed, label) | dict(
+        filter_seen=filter_seen, query_time=query_time, n_users=len(q.histories), n_targets=len(q.rows),
+        n_items=len(model.item_ids), n_unknown_targets=int((q.cols < 0).sum()),
+        n_cold_users=int((q.histories.lengths == 0).sum()))
     row |= dict(metrics=summary(table, seed), lists={k: _number(v) for k, v in whole.items()})
     if filter_seen: row["metrics_unfiltered"] = summary(tracks[1], seed)
     row |= dict(seconds=dict(score=round(seconds, 2), total=round(time.perf_counter() - began, 2))) | origin()
@@ -219,16 +222,15 @@ def evaluate(
     if per_user is not None: write_parquet(per_user, each)
     return Result(row, each, recs)
 
-# %% ../nbs/22_evaluate.ipynb #b6a06b92
-def _facts(model, split, part, dataset, q, seed, filter_seen, query_time, label) -> dict:
+# %% ../nbs/22_evaluate.ipynb #e568b824
+def _facts(model, split, part, dataset, seed, label) -> dict:
     "The first part of a row: what was asked of what."
     source = getattr(dataset, "source", None) or {}
     config = getattr(model, "config", None)
     return dict(
-        model=model.name, label=label or model.name, dataset=getattr(dataset, "name", str(dataset)), protocol=split.protocol, split=part, seed=seed,
-        filter_seen=filter_seen, query_time=query_time, n_users=len(q.histories), n_targets=len(q.rows),
-        n_items=len(model.item_ids), n_unknown_targets=int((q.cols < 0).sum()),
-        n_cold_users=int((q.histories.lengths == 0).sum()), config=asdict(config) if is_dataclass(config) else {},
+        model=model.name, label=label or model.name, dataset=getattr(dataset, "name", str(dataset)), protocol=split.protocol,
+        split=part, seed=seed, config=asdict(config) if is_dataclass(config) else {},
+        fit_seconds=round(model.fit_seconds, 2) if getattr(model, "fit_seconds", None) else None,
         data=dict(fingerprint=source.get("fingerprint"), split=split_hash(split)))
 
 def write_parquet(path, table: pd.DataFrame):
@@ -285,3 +287,27 @@ def evaluate_ratings(model, pairs: pd.DataFrame, scale=(1, 5), seed: int = 0, n:
     root = lambda v: np.array([np.sqrt(v[0]), v[1]])    # a quantile of roots is the root of the quantile
     rows = zip(("RMSE", "MAE"), root(value), root(low), root(high), strict=True)
     return {name: dict(value=_number(v), low=_number(a), high=_number(b)) for name, v, a, b in rows}
+
+# %% ../nbs/22_evaluate.ipynb #8dd4449b
+def evaluate_rmse(
+    model,               # fitted, with `predict(pairs)`
+    split,               # a `Split`, such as `random-90-10` or `fold-u1`
+    part: str = "test",  # "valid" to choose, "test" once at the end
+    dataset="",          # a `Dataset` (its scale of ratings is used), or its name
+    seed: int = 0,
+    label: str = "",     # tells variants of one model apart; default its name
+    per_pair=None,       # Parquet file to write guesses to: user_id, item_id, rating, guess
+) -> Result:
+    "RMSE and MAE on every rated pair of `part`, guesses moved onto the scale; the result's `per_user` has a row a pair."
+    if not hasattr(model, "predict"): raise MovierecError(f"{model.name} ranks films, it guesses no ratings; {split.protocol} asks for them")
+    model.check_fitted(); pairs, began = split.targets(part), time.perf_counter()
+    scale = ((getattr(dataset, "source", None) or {}).get("scale") or (1, 5))[:2]
+    metrics = evaluate_ratings(model, pairs, scale, seed); seconds = time.perf_counter() - began
+    guesses = pairs[["user_id", "item_id", "rating"]].assign(guess=M.clip_ratings(model.predict(pairs.drop(columns="rating")), scale))
+    row = _facts(model, split, part, dataset, seed, label) | dict(
+        n_users=int(pairs.user_id.nunique()), n_targets=len(pairs), n_items=len(model.item_ids), n_train=len(split.train),
+        n_unknown_targets=int((~pairs.item_id.isin(model.item_ids)).sum()),
+        n_cold_users=int((~pairs.user_id.isin(split.train.user_id.unique())).sum()),
+        metrics=metrics, seconds=dict(score=round(seconds, 2), total=round(time.perf_counter() - began, 2))) | origin()
+    if per_pair is not None: write_parquet(per_pair, guesses.reset_index(drop=True))
+    return Result(row, guesses, None)

@@ -36,7 +36,7 @@ class Vocab:
             raise ValueError(f"indices must lie in 1..{len(self)}, got {index.min()}..{index.max()}")
         return self.item_ids[index - 1]
 
-# %% ../../nbs/15_data.sequences.ipynb #f2672947
+# %% ../../nbs/15_data.sequences.ipynb #332e490c
 @dataclass
 class Histories:
     "The events of B users end to end, each user's in order of time."
@@ -45,6 +45,7 @@ class Histories:
     item_ids: np.ndarray    # (N,) int32, dataset ids
     timestamps: np.ndarray  # (N,) int64, unix seconds
     ratings: np.ndarray     # (N,) float32
+    known: bool = False     # whether user_ids are the dataset's own; else they only tell the rows apart
 
     def __len__(self): return len(self.user_ids)
     @property
@@ -58,9 +59,9 @@ class Histories:
         if step != 1: raise ValueError("histories are sliced with step 1")
         stop = max(start, stop); a, b = self.offsets[start], self.offsets[stop]
         return Histories(self.user_ids[start:stop], self.offsets[start:stop + 1] - a,
-                         self.item_ids[a:b], self.timestamps[a:b], self.ratings[a:b])
+                         self.item_ids[a:b], self.timestamps[a:b], self.ratings[a:b], self.known)
 
-# %% ../../nbs/15_data.sequences.ipynb #84d933c3
+# %% ../../nbs/15_data.sequences.ipynb #0d28a169
 def _offsets(lengths): return np.r_[0, np.cumsum(lengths)].astype(np.int64)
 
 def histories_from_table(
@@ -77,7 +78,7 @@ def histories_from_table(
     at = order[np.repeat(start - offsets[:-1], stop - start) + np.arange(offsets[-1])]
     return Histories(users.astype(np.int64), offsets, interactions.item_id.to_numpy()[at].astype(np.int32),
                      interactions.timestamp.to_numpy()[at].astype(np.int64),
-                     interactions.rating.to_numpy()[at].astype(np.float32))
+                     interactions.rating.to_numpy()[at].astype(np.float32), known=True)
 
 def histories_from_lists(
     lists,            # B lists of dataset item ids, oldest first

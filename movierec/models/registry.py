@@ -14,17 +14,29 @@ from pathlib import Path
 from ..core import MovierecError, read_manifest
 from ..recommender import Recommender, make_config
 
-# %% ../../nbs/59_models.registry.ipynb #3a61963f
-MODELS = {  # name → "module:Class"
-    "random":    "movierec.models.baselines:Random",
-    "popular":   "movierec.models.baselines:Popular",
-    "recent":    "movierec.models.baselines:Recent",
-    "top-rated": "movierec.models.baselines:TopRated",
-    "markov":    "movierec.models.baselines:Markov",
-    "decoder":   "movierec.models.decoder:Decoder",
+# %% ../../nbs/59_models.registry.ipynb #1f8bda70
+MODELS = {  # name → "module:Class"; the package is movierec.models
+    "random":    "baselines:Random",
+    "popular":   "baselines:Popular",
+    "recent":    "baselines:Recent",
+    "top-rated": "baselines:TopRated",
+    "markov":    "baselines:Markov",
+    "item-knn":  "neighbors:ItemKNN",
+    "user-knn":  "neighbors:UserKNN",
+    "pearson":   "neighbors:Pearson",
+    "ease":      "linear:EASE",
+    "als":       "linear:ALS",
+    "lightfm":   "lightfm:LightFM",
+    "tfrs":      "tfrs:TFRS",
+    "tfrs-side": "tfrs:TFRSSide",
+    "rating":    "rating:Rating",
+    "fm":        "fm:FM",
+    "content":   "content:Content",
+    "taste":     "taste:Taste",
+    "decoder":   "decoder:Decoder",
 }
 
-# %% ../../nbs/59_models.registry.ipynb #84265d60
+# %% ../../nbs/59_models.registry.ipynb #76ad11e6
 def model_class(name: str) -> type[Recommender]:
     "The class registered as `name`; imports its module. A name that isn't there is answered with the nearest one."
     if name not in MODELS:
@@ -32,7 +44,7 @@ def model_class(name: str) -> type[Recommender]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise MovierecError(f"there is no model {name!r}; {hint}there are: {', '.join(MODELS)}")
     module, cls = MODELS[name].split(":")
-    return getattr(import_module(module), cls)
+    return getattr(import_module(f"movierec.models.{module}"), cls)
 
 # %% ../../nbs/59_models.registry.ipynb #93eaf1a1
 def make_model(
