@@ -178,7 +178,7 @@ def format_row(row: dict) -> str:
     seen = {True: ", seen films filtered", False: ", seen films left in", None: f", {row['n_targets']:,} ratings"}[row.get("filter_seen")]
     return f"{row['label']} on {row['dataset']}, {row['protocol']} {row['split']}: {row['n_users']:,} users, {row['n_items']:,} films{seen}\n{m}"
 
-# %% ../nbs/87_cli.ipynb #fc880914
+# %% ../nbs/87_cli.ipynb #8e9becd2
 @app.command("evaluate")
 def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out",
               split: Annotated[Part, typer.Option(help="valid to choose by, test once at the end.")] = Part.valid,
@@ -196,7 +196,7 @@ def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out
     if protocol in RATING_PROTOCOLS: result = evaluate_rmse(model, parts, split.value, dataset, seed, label, per_user)
     else: result = evaluate(model, parts, split.value, filter_seen=not keep_seen, per_user=per_user, seed=seed, dataset=dataset, label=label)
     print(json.dumps(result.row, indent=1, ensure_ascii=False) if json_ else format_row(result.row))
-    if save: get_logger("evaluate").info("row saved to %s", save_result(result.row, save))
+    if save: get_logger("evaluate").info("row saved to %s", save_result(result.row, save, per_user=result.per_user))
 
 # %% ../nbs/87_cli.ipynb #0b7e016f
 @app.command("recommend")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ranks_of', 'spread_ties', 'bootstrap', 'interval', 'command_line', 'origin', 'split_hash', 'Question',
            'make_question', 'list_metrics', 'summary', 'Result', 'evaluate', 'write_parquet', 'result_name',
-           'save_result', 'scoreboard', 'compare', 'evaluate_ratings', 'evaluate_rmse']
+           'save_result', 'load_ranks', 'scoreboard', 'compare', 'evaluate_ratings', 'evaluate_rmse']
 
 # %% ../nbs/22_evaluate.ipynb #1d39c20e
 import hashlib
@@ -237,17 +237,29 @@ def write_parquet(path, table: pd.DataFrame):
     "Write `table` as Parquet, atomically."
     with atomic_path(path) as tmp: table.to_parquet(tmp, index=False)
 
-# %% ../nbs/22_evaluate.ipynb #58d22076
+# %% ../nbs/22_evaluate.ipynb #2998dd5b
 def result_name(row: dict) -> str:
     "File name of a row: dataset, protocol, split, model and seed, and what is unusual about it."
     extra = ("" if row.get("filter_seen", True) else "_unfiltered") + ("_query-time" if row.get("query_time") else "")
     return "_".join(str(row[k]) for k in ("dataset", "protocol", "split", "label")) + f"_seed{row['seed']}{extra}.json"
 
-def save_result(row: dict, folder="reports/results", name: str = None) -> Path:
-    "Write `row` as JSON into `folder`; gives the path."
-    path = Path(folder) / (name or result_name(row))
+def save_result(row: dict, folder="reports/results", name: str = None, per_user: pd.DataFrame = None) -> Path:
+    "Write `row` as JSON into `folder`, the ranks of a `Result.per_user` beside it; gives the path of the JSON."
+    path = Path(folder) / (name or result_name(row)); ranks = path.with_suffix(".npz")
     write_json(path, row)
+    ranks.unlink(missing_ok=True)                        # never those of another run
+    if per_user is not None and "rank" in per_user:
+        with atomic_path(ranks) as tmp, open(tmp, "wb") as f:
+            np.savez_compressed(f, rank=per_user["rank"].replace(np.inf, 0).astype(np.int32),
+                                user=np.unique(per_user.user_id, return_inverse=True)[1].astype(np.int32))
     return path
+
+def load_ranks(path) -> np.ndarray:
+    "The (U, M) ranks saved beside the row at `path`, users in order of id, ∞ for a miss, filled up with NaN; None without."
+    path = Path(path).with_suffix(".npz")
+    if not path.is_file(): return None
+    with np.load(path, allow_pickle=False) as z: rank, user = z["rank"].astype(np.float64), z["user"]
+    return M.rank_table(np.where(rank > 0, rank, np.inf), user, int(user.max()) + 1)
 
 def scoreboard(rows, metrics=("HR@10", "NDCG@10", "HR@50", "NDCG@50", "MRR"), key: str = "metrics") -> pd.DataFrame:
     "Rows as a small table, one line a model: the values of `metrics`, and half the width of NDCG@10's interval."
