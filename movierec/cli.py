@@ -106,7 +106,7 @@ def data_import(path: Annotated[Path, typer.Argument(help="A zip from GroupLens,
     from movierec.data.movielens import import_movielens
     print(import_movielens(path, name))
 
-# %% ../nbs/87_cli.ipynb #b327c3ef
+# %% ../nbs/87_cli.ipynb #6f411838
 @app.command("models")
 def models_():
     "List the models that can be trained, by name."
@@ -117,7 +117,8 @@ def models_():
 def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec models`).")],
            data: Data, out: Annotated[Path, typer.Option(help="Folder to write the model to; replaced if it is there.")],
            epochs: Epochs = None, max_minutes: Minutes = None, set_: Settings = None, protocol: Protocol = "leave-last-out",
-           seed: Seed = 0, device: Device = "auto"):
+           seed: Seed = 0, device: Device = "auto",
+           with_valid: Annotated[bool, typer.Option(help="Learn from the valid part, too, without early stopping: for the model to keep, when settings and epochs are chosen.")] = False):
     """Train a model on the train part of a split and save it.
 
     Early stopping looks at the valid part; the test part is not read. Checkpoints and logs go to OUT.run: after Ctrl-C
@@ -129,8 +130,9 @@ def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec m
     run = Path(f"{out}.run")
     extra = ({"folder": run} if model.resumes else {}) | ({"users": dataset.users} if model.uses_users else {})
     began = time.perf_counter()
-    model.fit(split.train, dataset.items, valid=split.valid, seed=seed, **extra)
-    model.fit_seconds = time.perf_counter() - began
+    events, valid = (split.history("test"), None) if with_valid else (split.train, split.valid)
+    model.fit(events, dataset.items, valid=valid, seed=seed, **extra)
+    model.fit_seconds, model.fit_on = time.perf_counter() - began, "train+valid" if with_valid else "train"
     model.save(out); _forget(run)
     _say_trained(model, out)
 

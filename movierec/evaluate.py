@@ -183,7 +183,7 @@ class Result:
         head = f"**{r['label']}** on {r['dataset']} {r['protocol']} {r['split']}, {r['n_users']:,} users\n\n"
         return head + f"| {' | '.join(m)} |\n|{'---|' * len(m)}\n| {' | '.join(cells)} |"
 
-# %% ../nbs/22_evaluate.ipynb #5b5ebf23
+# %% ../nbs/22_evaluate.ipynb #51f26462
 def evaluate(
     model,                       # a fitted `Recommender`
     split,                       # a `Split`
@@ -201,7 +201,7 @@ def evaluate(
 ) -> Result:
     "Rank the whole catalogue for every user of `part`; gives the row, the per-user results and the lists."
     if query_time and not model.uses_now: raise MovierecError(f"{model.name} doesn't use the time of the request")
-    model.check_fitted(); began = time.perf_counter()
+    model.check_fitted(); _check_unseen(model, part); began = time.perf_counter()
     if items is None: items = getattr(dataset, "items", None)
     q = make_question(split, part, model.item_ids)
     viewers = split.train.groupby("item_id").user_id.nunique()
@@ -222,7 +222,11 @@ def evaluate(
     if per_user is not None: write_parquet(per_user, each)
     return Result(row, each, recs)
 
-# %% ../nbs/22_evaluate.ipynb #e568b824
+# %% ../nbs/22_evaluate.ipynb #feb1a63f
+def _check_unseen(model, part: str):
+    "Refuse to ask a model about what it has learned from."
+    if part in getattr(model, "fit_on", "train"): raise MovierecError(f"{model.name} has learned from the {part} part, so it can't be measured on it")
+
 def _facts(model, split, part, dataset, seed, label) -> dict:
     "The first part of a row: what was asked of what."
     source = getattr(dataset, "source", None) or {}
@@ -230,6 +234,7 @@ def _facts(model, split, part, dataset, seed, label) -> dict:
     return dict(
         model=model.name, label=label or model.name, dataset=getattr(dataset, "name", str(dataset)), protocol=split.protocol,
         split=part, seed=seed, config=asdict(config) if is_dataclass(config) else {},
+        fit_on=getattr(model, "fit_on", "train"),
         fit_seconds=round(model.fit_seconds, 2) if getattr(model, "fit_seconds", None) else None,
         data=dict(fingerprint=source.get("fingerprint"), split=split_hash(split)))
 
@@ -300,7 +305,7 @@ def evaluate_ratings(model, pairs: pd.DataFrame, scale=(1, 5), seed: int = 0, n:
     rows = zip(("RMSE", "MAE"), root(value), root(low), root(high), strict=True)
     return {name: dict(value=_number(v), low=_number(a), high=_number(b)) for name, v, a, b in rows}
 
-# %% ../nbs/22_evaluate.ipynb #8dd4449b
+# %% ../nbs/22_evaluate.ipynb #806182e9
 def evaluate_rmse(
     model,               # fitted, with `predict(pairs)`
     split,               # a `Split`, such as `random-90-10` or `fold-u1`
@@ -312,7 +317,7 @@ def evaluate_rmse(
 ) -> Result:
     "RMSE and MAE on every rated pair of `part`, guesses moved onto the scale; the result's `per_user` has a row a pair."
     if not hasattr(model, "predict"): raise MovierecError(f"{model.name} ranks films, it guesses no ratings; {split.protocol} asks for them")
-    model.check_fitted(); pairs, began = split.targets(part), time.perf_counter()
+    model.check_fitted(); _check_unseen(model, part); pairs, began = split.targets(part), time.perf_counter()
     scale = ((getattr(dataset, "source", None) or {}).get("scale") or (1, 5))[:2]
     metrics = evaluate_ratings(model, pairs, scale, seed); seconds = time.perf_counter() - began
     guesses = pairs[["user_id", "item_id", "rating"]].assign(guess=M.clip_ratings(model.predict(pairs.drop(columns="rating")), scale))

@@ -106,7 +106,7 @@ def as_table(user_ids, item_ids, cols, scores) -> pd.DataFrame:
                              item_id=np.asarray(item_ids)[cols[keep]],
                              score=scores[keep].astype(np.float32), rank=rank[keep]))
 
-# %% ../nbs/21_recommender.ipynb #7b819046
+# %% ../nbs/21_recommender.ipynb #468a33b0
 class Saved:
     "Save to and load from a folder; a model adds its own arrays in `_save` and reads them in `_load`."
     name = ""
@@ -118,7 +118,8 @@ class Saved:
         "Write the fitted model as a folder, atomically."
         self.check_fitted()
         with atomic_dir(folder) as tmp:
-            write_json(tmp / "config.json", dict(model=self.name, config=asdict(self.config), fit_seconds=self.fit_seconds))
+            write_json(tmp / "config.json", dict(model=self.name, config=asdict(self.config), fit_seconds=self.fit_seconds,
+                                                fit_on=self.fit_on))
             np.save(tmp / "item_ids.npy", self.item_ids, allow_pickle=False)
             self._save(tmp)
             write_manifest(tmp, "model", model=self.name)
@@ -129,12 +130,12 @@ class Saved:
         folder = Path(folder); read_manifest(folder, "model")
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if saved["model"] != cls.name: raise MovierecError(f"{folder} holds {saved['model']!r}, not {cls.name!r}")
-        model = cls(make_config(cls.Config, saved["config"])); model.fit_seconds = saved.get("fit_seconds")
+        model = cls(make_config(cls.Config, saved["config"])); model.fit_seconds, model.fit_on = saved.get("fit_seconds"), saved.get("fit_on", "train")
         model.item_ids = np.load(folder / "item_ids.npy", allow_pickle=False)
         model._load(folder)
         return model
 
-# %% ../nbs/21_recommender.ipynb #55a45a41
+# %% ../nbs/21_recommender.ipynb #cfe93694
 class Recommender(Saved):
     "Base of all models: `fit`, `score`, `recommend`, `similar_items`, `save`, `load`."
     @dataclass
@@ -145,6 +146,7 @@ class Recommender(Saved):
     uses_users = False            # whether `fit` takes `users`, the table of their demographics
     rates = False                 # whether it guesses stars: `predict(pairs)`, one number a row of user_id, item_id
     fit_seconds = None            # how long `fit` took, where that was measured
+    fit_on = "train"              # parts of the split it has learned from: "train" or "train+valid"
     block = 512                   # users scored at once
 
     def __init__(self, config=None): self.config = config if config is not None else self.Config()

@@ -83,7 +83,7 @@ def against_best(rows: list[dict], folder) -> dict:
         out[name] = (float(np.nanmean(v - values[best])), float(low[0]), float(high[0]))
     return out
 
-# %% ../nbs/71_reports.ipynb #beda7557
+# %% ../nbs/71_reports.ipynb #bc3eaa64
 def _cells(values) -> str: return "| " + " | ".join(map(str, values)) + " |"
 def _number(v, digits: int = 4) -> str: return "–" if pd.isna(v) else f"{v:,.{digits}f}"
 def _header(names, left: int = 1) -> list[str]: return [_cells(names), _cells(["---"] * left + ["---:"] * (len(names) - left))]
@@ -111,7 +111,7 @@ def rating_table(board: pd.DataFrame) -> str:
 
 def provenance(rows: list[dict]) -> str:
     "A Markdown list of where each row comes from: command, seed, commit."
-    line = lambda r: (f"- {r['label']}, seed {r['seed']}: `{r.get('command')}`, commit {str(r.get('commit'))[:10]}"
+    line = lambda r: (f"- {r['label']}, seed {r['seed']}, fit on {r.get('fit_on', 'train')}: `{r.get('command')}`, commit {str(r.get('commit'))[:10]}"
                       + (" with uncommitted changes" if r.get("dirty") else ""))
     return "\n".join(map(line, rows)) + "\n"
 
