@@ -1,6 +1,7 @@
-"""Settings of the neighbour models, tried on ML-1M's valid part one at a time: python reports/search_neighbors.py MODEL
+"""Settings of the neighbour models, tried on ML-1M's valid part one at a time: python reports/search_neighbors.py MODEL [FIRST]
 
-Writes reports/searches/MODEL.csv. The half-life matters only when scoring, so it is tried without fitting again.
+Writes reports/searches/MODEL.csv; FIRST goes on with that line of TRIED, adding to the log. The half-life matters only
+when scoring, so it is tried without fitting again.
 """
 
 import csv
@@ -31,6 +32,9 @@ TRIED = {  # settings that fit → half-lives to score with
         (dict(neighbours=200), (1.0,)),
         (dict(neighbours=50, shrink=1.0), (2.0, 1.0)),
         (dict(neighbours=50, shrink=5.0), (2.0, 1.0)),
+        (dict(neighbours=30, shrink=1.0), (4.0, 3.0, 2.0)),
+        (dict(neighbours=20, shrink=1.0), (3.0, 2.0)),
+        (dict(neighbours=30, shrink=3.0), (3.0,)),
     ],
     "pearson": [
         (dict(neighbours=50, min_overlap=20, beta=100.0, min_votes=0.0, min_average=0.0), (None, 4.0, 2.0, 1.0)),
@@ -45,14 +49,14 @@ TRIED = {  # settings that fit → half-lives to score with
 }
 
 
-def search(name: str):
+def search(name: str, first: int = 0):
     data = load_dataset("ml-1m")
     split = make_split(data, "leave-last-out")
     path = Path(__file__).parent / "searches" / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
-    with open(path, "w", newline="") as f:
+    with open(path, "a" if first else "w", newline="") as f:
         log = None
-        for settings, half_lives in TRIED[name]:
+        for settings, half_lives in TRIED[name][first:]:
             began = time.perf_counter()
             model = make_model(name, **settings).fit(split.train, data.items)
             seconds = time.perf_counter() - began
@@ -64,11 +68,12 @@ def search(name: str):
                 row["fit_seconds"] = round(seconds, 1)
                 if log is None:
                     log = csv.DictWriter(f, row)
-                    log.writeheader()
+                    if not first:
+                        log.writeheader()
                 log.writerow(row)
                 f.flush()
                 print(row, flush=True)
 
 
 if __name__ == "__main__":
-    search(sys.argv[1])
+    search(sys.argv[1], *map(int, sys.argv[2:]))
