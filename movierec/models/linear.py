@@ -34,11 +34,11 @@ def ease_weights(gram: np.ndarray, regularization: float) -> np.ndarray:
     b[np.diag_indices_from(b)] = 0
     return b
 
-# %% ../../nbs/42_models.linear.ipynb #dea83e22
+# %% ../../nbs/42_models.linear.ipynb #0d5ee615
 def check_room(n: int, max_items: int):
     "`MovierecError` if an n × n table would be larger than allowed."
     if n > max_items: raise MovierecError(
-        f"ease keeps a table of films × films: {n:,} films need {4 * n * n / 1e9:.1f} GB, and three times that while fitting. "
+        f"ease keeps a table of films × films: {n:,} films need {4 * n * n / 1e9:.1f} GB, and a few times that while fitting. "
         f"Above max_items={max_items:,} use item-knn or als, which grow with the films only, or raise max_items")
 
 # %% ../../nbs/42_models.linear.ipynb #ef358263
@@ -56,21 +56,21 @@ def faded(
     w = np.ones(len(rows)) if half_life is None else .5 ** (age / half_life)
     return sp.csr_matrix((w[latest].astype(np.float32), (rows[latest], inner[latest])), shape=(len(histories), len(vocab)))
 
-# %% ../../nbs/42_models.linear.ipynb #e07fd1ee
+# %% ../../nbs/42_models.linear.ipynb #66aa9cae
 def order_tables(
     flat: np.ndarray,   # (N,) columns of the events, each user's in order of time
     rows: np.ndarray,   # (N,) whose event it is, rising
     n: int,             # films
     half_life: float,   # events after which an event counts half
 ):
-    "SᵀS (faded past × faded past) and SᵀT (faded past × next film), both (n, n) float64, from pairs at most 10 half-lives apart."
-    d = .5 ** (1 / half_life); gram, follow = np.zeros((n, n)), np.zeros((n, n))
+    "SᵀS (faded past × faded past) and SᵀT (faded past × next film), both (n, n) float32, from pairs at most 10 half-lives apart."
+    d = .5 ** (1 / half_life); gram, follow = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
     after = np.cumsum(np.bincount(rows))[rows] - 1 - np.arange(len(rows))   # events of the same user that come later
     reach = (1 - d ** (2 * after)) / (1 - d * d)
     for gap in range(1, int(np.ceil(10 * half_life)) + 1):
         ok = rows[gap:] == rows[:-gap]; pair = flat[:-gap][ok], flat[gap:][ok]
-        np.add.at(gram, pair, d ** gap * reach[gap:][ok])
-        np.add.at(follow, pair, d ** (gap - 1))
+        gram += sp.csr_matrix(((d ** gap * reach[gap:][ok]).astype(np.float32), pair), shape=(n, n)).toarray()   # sums equal pairs
+        follow += sp.csr_matrix((np.full(ok.sum(), d ** (gap - 1), np.float32), pair), shape=(n, n)).toarray()
     gram += gram.T
     gram[np.diag_indices(n)] += np.bincount(flat, reach, minlength=n)
     return gram, follow
@@ -102,17 +102,17 @@ def check_above(config, **least):
         value = getattr(config, key)
         if value is not None and not value > bound: raise MovierecError(f"{key} is {value}, but has to be above {bound}")
 
-# %% ../../nbs/42_models.linear.ipynb #ff5e8816
+# %% ../../nbs/42_models.linear.ipynb #e868e128
 class EASE(Linear):
     "Every film predicted from the others by one linear regression, in closed form."
     name = "ease"
 
     @dataclass
     class Config:
-        regularization: float = 500.     # λ, in viewers; chosen with half_life on ML-1M's valid part, see below
-        half_life: float | None = 4.     # events after which a film of the history counts half; None: a set
+        regularization: float = 1000.    # λ, in viewers; chosen with half_life on ML-1M's valid part, see below
+        half_life: float | None = 3.     # events after which a film of the history counts half; None: a set
         order: bool = False              # True: learn from the faded past to the next film instead of from sets
-        max_items: int = 20_000          # films × films in float32: 1.6 GB there, and three times that while fitting
+        max_items: int = 20_000          # films × films in float32: 1.6 GB there, and a few times that while fitting
 
         def __post_init__(self):
             check_above(self, regularization=0, half_life=0)
@@ -123,7 +123,7 @@ class EASE(Linear):
         if c.order:
             gram, follow = order_tables(vocab.encode(histories.item_ids) - 1, histories.rows, n, c.half_life)
             gram[np.diag_indices(n)] += c.regularization
-            self.weights = solve(gram.astype(np.float32), follow.astype(np.float32), assume_a="pos")   # (n, n)
+            self.weights = solve(gram, follow, overwrite_a=True, overwrite_b=True, assume_a="pos")   # (n, n)
         else:
             x = faded(histories, vocab)
             self.weights = ease_weights((x.T @ x).toarray(), c.regularization)
@@ -157,18 +157,18 @@ def fold_in(
         a[u] += (y * (c - 1)).T @ y
     return np.linalg.solve(a, (confidence @ factors)[..., None])[..., 0]
 
-# %% ../../nbs/42_models.linear.ipynb #aa0e2600
+# %% ../../nbs/42_models.linear.ipynb #11d2134b
 class ALS(Linear):
     "Films and viewers as a few dozen factors each, by alternating least squares (library implicit)."
     name = "als"
 
     @dataclass
     class Config:
-        factors: int = 64                # numbers a film; factors, regularization and alpha chosen on ML-1M's valid part
-        regularization: float = 10.      # λ
+        factors: int = 256               # numbers a film; all but iterations chosen on ML-1M's valid part, see below
+        regularization: float = 1.       # λ
         alpha: float = 8.                # confidence in a watched film, against 1 for an unwatched one
-        iterations: int = 15             # the library's default; more changed little
-        half_life: float | None = 4.     # events after which a film of the history counts half; None: a set
+        iterations: int = 15             # the library's default
+        half_life: float | None = 1.5    # events after which a film of the history counts half; None: a set
 
         def __post_init__(self): check_above(self, factors=0, regularization=0, alpha=0, iterations=0, half_life=0)
 
