@@ -35,7 +35,7 @@ def film_text(
     columns = (items[c] if c in items else [""] * len(items) for c in ("title", "year", "genres", "overview", "keywords"))
     return [text(*film) for film in zip(*columns, strict=True)]
 
-# %% ../../nbs/31_content.text.ipynb #a7934bb2
+# %% ../../nbs/31_content.text.ipynb #b2ae0c09
 DEFAULT_MODEL = "all-MiniLM-L6-v2"   # small, quick, and its weights come with the text extra: works with no network
 
 def model_folder(
@@ -49,10 +49,10 @@ def model_folder(
     repo = name if "/" in name else f"sentence-transformers/{name}"
     try: return Path(need("huggingface_hub", "text").snapshot_download(repo, local_files_only=True))
     except (OSError, ValueError):
-        raise MovierecError(f"the text model {name!r} isn't here: `hf download {repo}` brings it into the hub's cache; or name "
-                            f"a folder that holds one, or leave MOVIEREC_TEXT_MODEL empty for {DEFAULT_MODEL}") from None
+        raise MovierecError(f"the text model {name!r} isn't here: `hf download {repo}` brings it into the hub's cache; "
+                            f"or name a folder that holds one, or unset MOVIEREC_TEXT_MODEL for {DEFAULT_MODEL}") from None
 
-# %% ../../nbs/31_content.text.ipynb #b3f82c4b
+# %% ../../nbs/31_content.text.ipynb #97cec894
 def load_encoder(folder):
     "The model in `folder` as a function: list of texts → (n, d) float32 unit vectors."
     library = need("sentence_transformers", "text")
@@ -60,7 +60,7 @@ def load_encoder(folder):
     try: model = library.SentenceTransformer(str(folder), local_files_only=True)
     except Exception as e:   # whatever the files hold that isn't a text model
         reason = str(e).strip().split("\n")[0][:200] or type(e).__name__
-        raise MovierecError(f"the text model in {folder} can't be loaded ({reason}): download it again, or name another") from None
+        raise MovierecError(f"the text model in {folder} can't be loaded ({reason}): get it again, or name another") from None
     return lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False).astype(np.float32)
 
 # %% ../../nbs/31_content.text.ipynb #ae228a5b

@@ -48,7 +48,7 @@ def whitened(
     out[has] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return out
 
-# %% ../../nbs/44_models.content.ipynb #639b6fca
+# %% ../../nbs/44_models.content.ipynb #e045417c
 class Content(Recommender):
     "Films whose texts (title, genres, plot, keywords) are like those of the films a user saw."
     name = "content"
@@ -56,7 +56,8 @@ class Content(Recommender):
     @dataclass
     class Config:
         text_model: str = ""            # the text encoder; "": MOVIEREC_TEXT_MODEL, else MiniLM, which needs no network
-        whiten: float = .5              # how much strong directions are weakened, 0..1; this and the next two: chosen on ML-1M's valid part
+        # The next three were chosen together on ML-1M's valid part, see below.
+        whiten: float = .5              # how much strong directions are weakened, 0..1
         half_life: float | None = 5.    # films seen since, after which one counts half; None: all count alike
         slope: float = .1               # how much a star above the mean adds to a film's weight
         cold: bool = False              # whether films that nobody in train has rated can be recommended too
@@ -84,7 +85,8 @@ class Content(Recommender):
 
     def score(self, histories: Histories) -> np.ndarray:
         c = self.config
-        users = profile_weights(histories, Vocab(self.item_ids), c.half_life, c.slope, self.mean) @ self.vectors  # (B, d)
+        weights = profile_weights(histories, Vocab(self.item_ids), c.half_life, c.slope, self.mean)
+        users = weights @ self.vectors                                                # (B, d)
         users /= np.maximum(np.linalg.norm(users, axis=1, keepdims=True), 1e-12)
         return users @ self.vectors.T + self.tie_break
 
