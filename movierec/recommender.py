@@ -6,9 +6,10 @@
 __all__ = ['CLANS', 'make_config', 'save_arrays', 'load_arrays', 'top_k', 'mask_seen', 'checked_scores', 'as_table', 'Saved',
            'Recommender', 'recommend', 'similar_table', 'contract_data', 'check_recommender']
 
-# %% ../nbs/21_recommender.ipynb #135a17b8
+# %% ../nbs/21_recommender.ipynb #7e746da0
 import difflib
 import json
+import zipfile, zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_args
@@ -43,7 +44,7 @@ def make_config(
             raise MovierecError(f"setting {key!r} is {value!r}, but should be {getattr(known[key], '__name__', known[key])}")
     return cls(**values)
 
-# %% ../nbs/21_recommender.ipynb #6d9ac62a
+# %% ../nbs/21_recommender.ipynb #8080495e
 def save_arrays(path, **arrays):
     "Write plain arrays as a compressed `.npz`."
     for name, a in arrays.items():
@@ -54,7 +55,7 @@ def load_arrays(path) -> dict:
     "The arrays of a `.npz` by name; one that holds pickled objects is refused."
     try:
         with np.load(path, allow_pickle=False) as z: return {k: z[k] for k in z.files}
-    except (ValueError, OSError, KeyError) as e: raise MovierecError(f"{path} can't be read ({e}); build it again") from None
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as e: raise MovierecError(f"{path} can't be read ({e}); build it again") from None
 
 # %% ../nbs/21_recommender.ipynb #b1e4dd71
 def top_k(
