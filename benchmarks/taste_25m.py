@@ -41,10 +41,12 @@ def make_table(rows: int, users: int, films: int) -> pd.DataFrame:
 def flops_a_sample(c: TasteConfig, films: int, positions: float) -> float:
     "Forward and backward of the matrix products for one target; `positions`: film positions read for each target."
     D = c.embedding_dim
-    read = c.n_layers * (12 * D * D + 2 * c.max_len * D) + c.taste * (4 * D * D + 2 * c.n_favourites * D)   # each position
+    block = 12 * D * D + 2 * c.max_len * D
+    once = block - 2 * D * D + c.taste * (4 * D * D + 2 * c.n_favourites * D)   # last block but keys and values, and the fusion
+    read = (c.n_layers - 1) * block + 2 * D * D
     bag = c.taste * 2 * D * D * c.n_favourites / c.max_len                                                  # favourites, shared out
     score = (films if c.loss == "softmax" else 1 + c.negatives) * D
-    return 3 * 2 * ((read + bag) * positions + score)
+    return 3 * 2 * ((read + bag) * positions + once + score)
 
 
 def matmul_flops(dtype, tokens: int, D: int) -> float:

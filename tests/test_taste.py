@@ -69,9 +69,10 @@ def test_every_position_is_causal_and_padding_is_not_seen():
     with torch.no_grad():
         for t in range(5):
             y = x.clone(); y[:, t + 1:] = torch.randint(1, 13, (4, 5 - t))
-            torch.testing.assert_close(net(x, f)[:, :t + 1], net(y, f)[:, :t + 1])
+            torch.testing.assert_close(net(x, f, 6)[:, :t + 1], net(y, f, 6)[:, :t + 1])
         wider = torch.cat([torch.zeros(4, 2, dtype=torch.long), x], 1); more = torch.cat([f, torch.zeros(4, 2, dtype=torch.long)], 1)
-        torch.testing.assert_close(net(wider, more)[:, 2:], net(x, f))
+        torch.testing.assert_close(net(wider, more, 8)[:, 2:], net(x, f, 6))
+        torch.testing.assert_close(net(wider, more, 2), net(x, f, 6)[:, -2:])
 
 
 def test_older_films_speak_through_the_favourites_only():

@@ -138,18 +138,19 @@ def _attend(q, k, v, mask):
 
 def _heads(x, n): return x.unflatten(-1, (n, -1)).transpose(1, 2)                    # (B, L, D) → (B, H, L, E)
 
-# %% ../../nbs/54_models.taste.ipynb #df74fb1f
+# %% ../../nbs/54_models.taste.ipynb #2a63fe65
 class Block(nn.Module):
-    "Pre-norm transformer block: masked self-attention, then a GELU network of four times the width."
+    "Pre-norm transformer block (masked self-attention, then a GELU network of four times the width) for the last M positions."
     def __init__(self, c: TasteConfig):
         super().__init__()
         D = c.embedding_dim; self.n_heads, self.drop = c.n_heads, Dropout(c.dropout)
         self.norm1, self.qkv, self.out = nn.LayerNorm(D), nn.Linear(D, 3 * D), nn.Linear(D, D)
         self.norm2, self.up, self.down = nn.LayerNorm(D), nn.Linear(D, 4 * D), nn.Linear(4 * D, D)
 
-    def forward(self, x, mask):                                                      # (B, L, D), (B, 1, L, L)
+    def forward(self, x, mask):                                                      # (B, L, D), (B, 1, M, L) → (B, M, D)
         q, k, v = (_heads(a, self.n_heads) for a in self.qkv(self.norm1(x)).chunk(3, -1))
-        x = x + self.drop(self.out(_attend(q, k, v, mask).transpose(1, 2).flatten(2)))
+        a = _attend(q[:, :, -mask.shape[2]:], k, v, mask).transpose(1, 2).flatten(2)
+        x = x[:, -mask.shape[2]:] + self.drop(self.out(a))
         return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
 
 def look_back(x) -> torch.Tensor:
@@ -202,9 +203,9 @@ def sampled_loss(
     scores = torch.cat([positive[:, None], negative.masked_fill(same, -torch.inf)], 1).float()
     return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device), reduction="sum")
 
-# %% ../../nbs/54_models.taste.ipynb #e8d59882
+# %% ../../nbs/54_models.taste.ipynb #e54701b5
 class TasteNet(nn.Module):
-    "Windows and favourites → a user vector for every position."
+    "Windows and favourites → a user vector for each of the last positions."
     def __init__(self, c: TasteConfig, counts: np.ndarray):                          # counts (n,): events of each film
         super().__init__()
         D, n = c.embedding_dim, len(counts)
@@ -219,21 +220,20 @@ class TasteNet(nn.Module):
             if isinstance(m, nn.Linear) and m.bias is not None: nn.init.zeros_(m.bias)
         nn.init.normal_(self.item.weight, std=.05)                                   # also the output layer: .02 starts slowly
 
-    def forward(self, x, favourites):                                                # (B, L), (B, F) → (B, L, D)
+    def forward(self, x, favourites, last: int):                                     # (B, L), (B, F) → (B, last, D)
         mask, h = look_back(x), self.drop(self.item(x) + self.position.weight[-x.shape[1]:])
-        for block in self.blocks: h = block(h, mask)
-        h = self.norm(h)
+        for block in self.blocks[:-1]: h = block(h, mask)
+        h = self.norm(self.blocks[-1](h, mask[:, :, -last:]))
         return h if self.fuse is None else self.fuse(h, self.drop(self.item(favourites)), favourites > 0)
 
-# %% ../../nbs/54_models.taste.ipynb #295b3cf9
+# %% ../../nbs/54_models.taste.ipynb #111e580b
 def taste_loss(net: TasteNet, sample: Sample, c: TasteConfig):
     "Sum of the losses of the sample's targets, and their number."
-    device = net.bias.device
-    x, old, y = (torch.from_numpy(a).to(device) for a in (sample.inputs, sample.favourites, sample.targets))
-    u, there = net(x, old), y > 0
+    device, last = net.bias.device, int((sample.targets > 0).any(0).sum())           # targets are in the last columns
+    x, old, y = (torch.from_numpy(a).to(device) for a in (sample.inputs, sample.favourites, sample.targets[:, -last:]))
+    u, there = net(x, old, last), y > 0                                              # (B, T, D), (B, T)
     if c.loss == "softmax":
         return linear_cross_entropy(u[there], net.item.weight[1:], net.bias[1:], y[there] - 1), int(there.sum())
-    new = there.any(0); u, y, there = u[:, new], y[:, new], there[:, new]            # (B, T, D): columns with a target
     j = torch.searchsorted(net.upto, torch.rand(len(y), c.negatives, device=device, dtype=torch.float64), right=True)
     j = j.clamp(max=len(net.upto) - 1)                                               # (B, K)
     negative = net.scorer(u, net.item(j)) + net.bias[j][:, None]                     # (B, T, K)
@@ -283,12 +283,12 @@ class Taste(Recommender):
         self.counts = load_arrays(folder / "counts.npz")["counts"]
         self.net = TasteNet(self.config, self.counts); self.net.load_state_dict(load_file(folder / "model.safetensors")); self.net.eval()
 
-# %% ../../nbs/54_models.taste.ipynb #604a54ce
+# %% ../../nbs/54_models.taste.ipynb #81426cd5
 @torch.no_grad()
 def last_scores(net: TasteNet, sample: Sample, room: int = 1 << 25) -> np.ndarray:
     "(B, n) scores of all films after each window, blockwise: about `room` numbers are held at once."
     net.eval(); device = net.bias.device
-    u = net(*(torch.from_numpy(a).to(device) for a in (sample.inputs, sample.favourites)))[:, -1].float()    # (B, D)
+    u = net(*(torch.from_numpy(a).to(device) for a in (sample.inputs, sample.favourites)), 1)[:, 0].float()    # (B, D)
     films, bias = net.item.weight[1:].float()[None], net.bias[1:].float()
     with torch.autocast(device.type, enabled=False):   # scores rounded to bfloat16 would tie, and ties count against
         blocks = u[None].split(max(1, room // (len(bias) * net.scorer.cells)), 1)
