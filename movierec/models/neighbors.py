@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'seen_matrix', 'lengths', 'cosines', 'strongest', 'blocks', 'top_neighbours', 'history_weights',
-           'check_above', 'film_column', 'FilmNeighbours', 'by_chance', 'ItemKNN', 'UserKNN', 'significance',
-           'rating_powers', 'correlations', 'worth_naming', 'Pearson']
+           'check_above', 'film_column', 'FilmNeighbours', 'by_chance', 'likeness', 'ItemKNN', 'UserKNN',
+           'significance', 'rating_powers', 'correlations', 'worth_naming', 'Pearson']
 
 # %% ../../nbs/41_models.neighbors.ipynb #372a0f51
 from dataclasses import dataclass
@@ -140,7 +140,19 @@ def by_chance(x: sp.csr_matrix) -> np.ndarray:
     c = x.T @ np.asarray(x.sum(1)).ravel()
     return c / np.sqrt(c.sum())
 
-# %% ../../nbs/41_models.neighbors.ipynb #2bf2cfeb
+# %% ../../nbs/41_models.neighbors.ipynb #5e170468
+def likeness(
+    row,               # (n,) shrunk cosines of film `at` with all; 0 where there is nothing in common
+    at: int,
+    chance,            # (n,) what `by_chance` gives
+    long,              # (n,) lengths of the columns
+    shrink: float = 0.,
+) -> np.ndarray:
+    "How much more than by chance each film has in common with film `at`, leaning a little to small ones; −∞ for nothing: (n,)."
+    more = row - chance[at] * chance / (long[at] * long + shrink)
+    return np.where((row > 0) & (more > 0), more * (long[at] / long) ** .25, -np.inf)
+
+# %% ../../nbs/41_models.neighbors.ipynb #9675af56
 class ItemKNN(FilmNeighbours):
     "Films watched by the same people (cosine), near the last films of the history."
     name = "item-knn"
@@ -164,10 +176,9 @@ class ItemKNN(FilmNeighbours):
         return self
 
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
-        "Those of the film's neighbours that share more viewers with it than by chance, by how many more."
+        "Those of the film's neighbours that share more viewers with it than by chance, by `likeness`."
         at = film_column(self, item_id); row = self.near[[at]].toarray()[0]
-        more = row - self.chance[at] * self.chance / (self.long[at] * self.long + self.config.shrink)
-        return similar_table(self.item_ids, np.where((row > 0) & (more > 0), more, -np.inf), item_id, k)
+        return similar_table(self.item_ids, likeness(row, at, self.chance, self.long, self.config.shrink), item_id, k)
 
     def _save(self, folder):
         super()._save(folder); save_arrays(folder / "chance.npz", long=self.long, chance=self.chance)
@@ -175,7 +186,7 @@ class ItemKNN(FilmNeighbours):
     def _load(self, folder):
         super()._load(folder); a = load_arrays(folder / "chance.npz"); self.long, self.chance = a["long"], a["chance"]
 
-# %% ../../nbs/41_models.neighbors.ipynb #9baeb652
+# %% ../../nbs/41_models.neighbors.ipynb #ffe8384f
 class UserKNN(Recommender):
     "What the viewers with the most similar histories watched (cosine)."
     name = "user-knn"
@@ -216,9 +227,9 @@ class UserKNN(Recommender):
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
         "Films with the same audience, beyond chance: what `ItemKNN` does, for one film."
         at = film_column(self, item_id)
-        even = sp.csr_matrix(sp.diags_array(1 / self.user_lengths) @ self.seen); a = by_chance(even)
-        more = (np.asarray((even[:, [at]].T @ even).todense()).ravel() - a[at] * a) / (lengths(even, 0) * lengths(even, 0)[at])
-        return similar_table(self.item_ids, np.where(more > 0, more, -np.inf), item_id, k)
+        even = sp.csr_matrix(sp.diags_array(1 / self.user_lengths) @ self.seen); long = lengths(even, 0)
+        row = cosines(even[:, [at]].T.tocsr(), even, long).toarray()[0]
+        return similar_table(self.item_ids, likeness(row, at, by_chance(even), long), item_id, k)
 
     def _save(self, folder): save_arrays(folder / "seen.npz", indices=self.seen.indices, indptr=self.seen.indptr)
 
