@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The factorisation machine on ML-100K's five published folds, with the days and without them. Trains, measures valid and
 # test, makes the tables.
-#     bash reports/fm_ml-100k.sh       (about two minutes a fold on one idle core)
+#     bash reports/fm_ml-100k.sh       (fit_seconds are in the rows)
 # A model that is there already isn't trained again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
