@@ -122,20 +122,20 @@ def take_apart(names, vectors, biases, F):
     k = len(names); plain = Features(names, vectors[:k], biases[:k])
     return plain, F @ vectors[:k] + vectors[k:], F @ biases[:k] + biases[k:], F @ vectors[:k]
 
-# %% ../../nbs/43_models.lightfm.ipynb #4d89a26e
+# %% ../../nbs/43_models.lightfm.ipynb #b5d747c4
 @dataclass
 class LightFMConfig:
     "Settings of `LightFM`."
-    embedding_dim: int = 32
-    epochs: int = 30
+    embedding_dim: int = 64
+    epochs: int = 20
     learning_rate: float = .05       # of AdaGrad
     max_sampled: int = 10            # draws for a film that violates; more is slower and works longer on the top of the list
     item_features: bool = True       # genres, decade, keywords; False: films are their identities alone
     user_features: bool = True       # gender, age band, occupation; both False is plain CF
     min_count: int = 10              # training films (viewers) that a feature needs for a vector of its own
     lookup: bool = False             # answer training users by the vector they were trained, instead of folding them in
-    half_life: float | None = 3.     # films after which one counts half in folding in; None: all count the same
-    shrink: float = 1.               # average films that each history starts with, and weight of the viewer's features
+    half_life: float | None = 2.     # films after which one counts half in folding in; None: all count the same
+    shrink: float = .3               # average films that each history starts with, and weight of the viewer's features
     ridge: float = 3.                # of the map from films to viewers
 
     def __post_init__(self):
@@ -151,16 +151,16 @@ def train_warp(config, seen, film_matrix, user_matrix, seed: int):
     wide = lambda F: sp.hstack([F, sp.identity(F.shape[0], dtype=np.float32)], format="csr")
     return net.fit(seen, user_features=wide(user_matrix), item_features=wide(film_matrix), epochs=config.epochs, num_threads=1)
 
-# %% ../../nbs/43_models.lightfm.ipynb #1750cd77
+# %% ../../nbs/43_models.lightfm.ipynb #04408ceb
 class Represented(Recommender):
     "Answers by vectors of films and viewers, however they were trained."
-    ARRAYS = "vectors biases user_ids user_vectors known_ids known".split()
+    ARRAYS = "vectors biases user_ids user_vectors known_ids known average".split()
 
     def represent_users(self, histories: Histories) -> np.ndarray:
         "Vectors of the users of `histories`, folded in around what is known of them, or looked up: (B, d) float32."
         features = np.zeros((len(histories), self.vectors.shape[1]), np.float32)
         at = Vocab(self.known_ids).encode(histories.user_ids) * histories.known
-        features[at > 0] = self.known[at[at > 0] - 1]
+        features[at > 0] = self.known[at[at > 0] - 1] - self.average
         out = self.fold_in(faded(histories, Vocab(self.item_ids), self.config.half_life), self.vectors, features)
         at = Vocab(self.user_ids).encode(histories.user_ids) * (histories.known and self.config.lookup)
         out[at > 0] = self.user_vectors[at[at > 0] - 1]
@@ -195,7 +195,7 @@ class Represented(Recommender):
         for part, cls in (("films", Features), ("viewers", Features), ("fold_in", FoldIn)):
             setattr(self, part, cls(**load_arrays(folder / f"{part}.npz")))
 
-# %% ../../nbs/43_models.lightfm.ipynb #69135bb2
+# %% ../../nbs/43_models.lightfm.ipynb #6cbaae2a
 class LightFM(Represented):
     "Hybrid factorisation: films and viewers are sums of their features' vectors, learned with the WARP ranking loss."
     name = "lightfm"; uses_users = True; Config = LightFMConfig
@@ -215,5 +215,5 @@ class LightFM(Represented):
         self.fold_in = learn_fold_in(seen.tocsr(), self.vectors, self.user_vectors, c.shrink, c.ridge)
         self.known_ids = np.zeros(0, np.int32) if users is None else np.sort(users.user_id.to_numpy(np.int32))
         table = user_features(by_id(users, "user_id", self.known_ids))
-        self.known = self.viewers.represent(table, len(self.known_ids))[0] - plain.mean(0)
+        self.known, self.average = self.viewers.represent(table, len(self.known_ids))[0], plain.mean(0)
         return self
