@@ -85,14 +85,14 @@ def import_tensorflow():
         raise MovierecError("TensorFlow is running Keras 3; set TF_USE_LEGACY_KERAS=1 before it is imported")
     return tf, need("tensorflow_recommenders", "tf")
 
-# %% ../../nbs/52_models.tfrs.ipynb #a92e486d
+# %% ../../nbs/52_models.tfrs.ipynb #b3bb6853
 @dataclass
 class TFRSConfig:
     embedding_dim: int = 64       # width of the towers; these four are chosen in reports/searches/tfrs.csv
     l2: float = 1e-4              # pull on the tables of ids, per batch
     learning_rate: float = 2e-3
     unknown: float = .05          # share of values hidden in training, from which "unknown" is learned
-    l2_side: float = 3e-3         # pull on the tables of features
+    l2_side: float = 1e-2         # pull on the tables of features
     batch_size: int = 1024        # half of it is no better, and takes twice the time
     epochs: int = 60              # at most; stopping comes before
     patience: int = 6             # epochs without a better valid RMSE
