@@ -108,13 +108,13 @@ def load_checkpoint(folder, model, opt) -> dict:
     if "rng.cuda" in tensors and torch.cuda.is_available(): torch.cuda.set_rng_state(tensors["rng.cuda"])
     return _strip("best", tensors)
 
-# %% ../nbs/50_train.ipynb #78802f02
+# %% ../nbs/50_train.ipynb #7b7c22b8
 FIELDS = ["epoch", "loss", "valid", "learning_rate", "tokens", "tokens_per_s", "minutes"]
 
 @contextmanager
 def _tensorboard(folder):
-    "A SummaryWriter, or None without a folder or without the tensorboard package."
-    try: from torch.utils.tensorboard import SummaryWriter
+    "A SummaryWriter, or None without a folder or without the tensorboardX package."
+    try: from tensorboardX import SummaryWriter   # torch's own would import TensorFlow where that is installed
     except ImportError: SummaryWriter = None
     writer = SummaryWriter(folder / "tensorboard") if folder and SummaryWriter else None
     try: yield writer
