@@ -26,10 +26,10 @@ from ..metrics import ndcg
 from ..recommender import Recommender, checked_scores, load_arrays, mask_seen, save_arrays, similar_table
 from ..train import TrainConfig, train
 
-# %% ../../nbs/54_models.taste.ipynb #02fcabfd
+# %% ../../nbs/54_models.taste.ipynb #9d849b7e
 @dataclass
 class TasteConfig(TrainConfig):
-    epochs: int = 24            # an epoch has every event of every user as a target once
+    epochs: int = 14            # an epoch has every event of every user as a target once
     batch_tokens: int = 5000    # film positions a step: small steps learn more from each event than big ones
     embedding_dim: int = 128    # D, the width of everything
     n_layers: int = 2           # transformer blocks
@@ -37,7 +37,7 @@ class TasteConfig(TrainConfig):
     max_len: int = 50           # the last films, read in order
     taste: bool = True          # whether the older favourites are read too
     n_favourites: int = 20      # how many
-    stride: int = 25            # new targets a window has: the others of its films are there to be read
+    stride: int = 50            # new targets a window has; fewer: windows overlap, the rest of their films is only read
     windows: int = 0            # random windows a user gives an epoch, 0: all of them; for big data
     scorer: str = "dot"         # dot | mlp
     hidden: int = 64            # width of the mlp scorer
