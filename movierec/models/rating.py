@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'Beliefs', 'guess', 'expected_error', 'watch_factors', 'Watched', 'watch_inputs', 'film_numbers',
            'text_vectors', 'film_inputs', 'Towers', 'RatingConfig', 'RatingNet', 'fit_net', 'fold_in', 'plain_arrays',
-           'new_users', 'Rating']
+           'new_users', 'Answers', 'Rating']
 
 # %% ../../nbs/51_models.rating.ipynb #600c7495
 import math
@@ -222,28 +222,9 @@ def new_users(histories: Histories, film_ids: np.ndarray, a: dict, watched: Watc
         out[row] = fold_in(out[row], films, film_var, histories.ratings[at] - a["mean"], a["prior_var"].astype(np.float64), a["noise"])
     return out
 
-# %% ../../nbs/51_models.rating.ipynb #a263c162
-class Rating(Recommender):
-    "Rating network: embeddings with learned doubt, biases, and networks over votes, genres and who watched what."
-    name = "rating"
-    Config = RatingConfig
-    rates = True
-
-    def fit(self, train: pd.DataFrame, items: pd.DataFrame = None, *, valid: pd.DataFrame = None, seed: int = 0):
-        "Train, stopping early by `valid` if given. Films of `items` that nobody rated can be guessed by their metadata."
-        seed_everything(seed); c = self.config
-        self.item_ids, self.user_ids = Vocab(train.item_id).item_ids, Vocab(train.user_id).item_ids
-        self.film_ids = self.item_ids if items is None else np.union1d(self.item_ids, items["item_id"].to_numpy(np.int32))
-        seen = *self._at(train), train.rating.to_numpy(np.float64); sizes = len(self.user_ids), len(self.film_ids)
-        users, films, self.watched = [], [] if items is None else film_inputs(items, self.film_ids, c.parts), None
-        if c.watch_dim:
-            self.watched, *x = watch_inputs(*seen[:2], *sizes, c.watch_dim); users.append(x[0]); films.append(x[1])
-        net = RatingNet(c, seen[2].mean(), seen[2].std() + 1e-3, users, films, *sizes)
-        asked = None if valid is None else (*self._at(valid), valid.rating.to_numpy(np.float64))
-        self.training = fit_net(net, c, seen, asked, seed)
-        self.arrays, self.tower = plain_arrays(net, c.kl_weight), net.user_tower.cpu()
-        return self
-
+# %% ../../nbs/51_models.rating.ipynb #2aa34e6e
+class Answers(Recommender):
+    "What a rating network can answer from its arrays, once it has learned."
     def _at(self, table) -> tuple:
         "Rows of a table's users and films, −1 for the unknown."
         return Vocab(self.user_ids).encode(table.user_id) - 1, Vocab(self.film_ids).encode(table.item_id) - 1
@@ -286,3 +267,25 @@ class Rating(Recommender):
         self.arrays, self.tower = a, Towers([len(self.watched.centre)] if self.watched else [], c.hidden, c.embedding_dim + 1, c.dropout)
         if self.watched: self.tower.load_state_dict(load_file(folder / "tower.safetensors"))
         self.tower.eval()
+
+# %% ../../nbs/51_models.rating.ipynb #3b7a8106
+class Rating(Answers):
+    "Rating network: embeddings with learned doubt, biases, and networks over votes, genres and who watched what."
+    name = "rating"
+    Config = RatingConfig
+    rates = True
+
+    def fit(self, train: pd.DataFrame, items: pd.DataFrame = None, *, valid: pd.DataFrame = None, seed: int = 0):
+        "Train, stopping early by `valid` if given. Films of `items` that nobody rated can be guessed by their metadata."
+        seed_everything(seed); c = self.config
+        self.item_ids, self.user_ids = Vocab(train.item_id).item_ids, Vocab(train.user_id).item_ids
+        self.film_ids = self.item_ids if items is None else np.union1d(self.item_ids, items["item_id"].to_numpy(np.int32))
+        seen = *self._at(train), train.rating.to_numpy(np.float64); sizes = len(self.user_ids), len(self.film_ids)
+        users, films, self.watched = [], [] if items is None else film_inputs(items, self.film_ids, c.parts), None
+        if c.watch_dim:
+            self.watched, *x = watch_inputs(*seen[:2], *sizes, c.watch_dim); users.append(x[0]); films.append(x[1])
+        net = RatingNet(c, seen[2].mean(), seen[2].std() + 1e-3, users, films, *sizes)
+        asked = None if valid is None else (*self._at(valid), valid.rating.to_numpy(np.float64))
+        self.training = fit_net(net, c, seen, asked, seed)
+        self.arrays, self.tower = plain_arrays(net, c.kl_weight), net.user_tower.cpu()
+        return self
