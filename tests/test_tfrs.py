@@ -75,7 +75,7 @@ def test_every_pair_gets_a_number_and_new_films_are_told_by_their_features(fitte
     assert got.dtype == np.float32 and np.isfinite(got).all()
     np.testing.assert_array_equal(fitted.predict(PAIRS.drop(columns="timestamp")), got)
     assert fitted.predict(PAIRS.iloc[:0]).shape == (0,)
-    new = fitted.predict(pd.DataFrame(dict(user_id=1000, item_id=[700, 701, 99999])))  # never rated; nothing known of the last two
+    new = fitted.predict(pd.DataFrame(dict(user_id=1000, item_id=[700, 701, 99999])))  # 701: nothing shared
     assert new[1] == new[2]
     assert (new[0] != new[2]) == (fitted.name == "tfrs-side")
 

@@ -22,13 +22,13 @@ from ..data.schema import split_list
 from ..data.sequences import Histories, Vocab
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 
-# %% ../../nbs/45_models.fm.ipynb #8d780911
+# %% ../../nbs/45_models.fm.ipynb #362bcfad
 def collapse(
     X: sp.csr_matrix,  # (n, c) rows
     w: np.ndarray,     # (c,) weights
     V: np.ndarray,     # (c, d) vectors
 ):
-    "Each row's bias (n,) and vector (n, d): its score as a factorisation machine is w₀ + bias (Rendle 2010, lemma 3.1)."
+    "Each row's bias (n,) and vector (n, d); w₀ + bias is the row's score (Rendle 2010, lemma 3.1)."
     X = sp.csr_matrix(X, dtype=V.dtype); q = np.asarray(X @ V)
     return X @ w + .5 * ((q ** 2).sum(1) - X.power(2) @ (V ** 2).sum(1)), q
 
@@ -45,14 +45,15 @@ def one_hot(
     average = sp.csr_matrix(X.sum(0) / max(1, (~unknown).sum()))
     return (X + sp.csr_matrix(unknown[:, None].astype(float)) @ average).tocsr()
 
-# %% ../../nbs/45_models.fm.ipynb #a4101c06
+# %% ../../nbs/45_models.fm.ipynb #d3ca4631
 def history_rows(
     rows: np.ndarray,  # (N,) whose event: 0..n-1
     cols: np.ndarray,  # (N,) of what: 0..m-1
     shape: tuple,      # (n, m)
 ) -> sp.csr_matrix:
     "(n, m): 1/√(events of the row) at each event, so that every row that isn't empty has length 1 (Koren 2008)."
-    X = sp.csr_matrix((np.ones(len(rows)), (rows, cols)), shape); X.data[:] = 1   # an event that stands twice counts once
+    X = sp.csr_matrix((np.ones(len(rows)), (rows, cols)), shape)
+    X.data[:] = 1                                          # an event that stands twice counts once
     return sp.csr_matrix(sp.diags_array(1 / np.sqrt(np.maximum(X.getnnz(1), 1))) @ X)
 
 # %% ../../nbs/45_models.fm.ipynb #923a1fab
@@ -93,7 +94,7 @@ def make_blocks(train: pd.DataFrame, users, items, history: bool, side: bool, da
         blocks["user"]["rated"], blocks["film"]["raters"] = history_rows(u, f, (n, m)), history_rows(f, u, (m, n))
     return ids, blocks
 
-# %% ../../nbs/45_models.fm.ipynb #638fb2c4
+# %% ../../nbs/45_models.fm.ipynb #7081a956
 def import_myfm():
     "The library `myfm`; `MovierecError` that says what to install."
     try:
@@ -108,9 +109,10 @@ def gibbs(
     y: np.ndarray,      # (N,) ratings
     rank: int, n_iter: int, keep: int, seed: int = 0,
 ):
-    "A `myfm.MyFMRegressor` after `n_iter` rounds, holding the last `keep` samples; a spread of its own for each kind of column."
+    "A `myfm.MyFMRegressor` after `n_iter` rounds, holding the last `keep` samples; each kind of column has its spread."
     myfm = import_myfm()
-    relations = [myfm.RelationBlock(at.tolist(), sp.hstack(list(kinds.values()), "csr", np.float64)) for at, kinds in blocks]
+    table = lambda kinds: sp.hstack(list(kinds.values()), "csr", np.float64)
+    relations = [myfm.RelationBlock(at.tolist(), table(kinds)) for at, kinds in blocks]
     sizes = [X.shape[1] for _, kinds in blocks for X in kinds.values()]
     model = myfm.MyFMRegressor(rank=rank, random_seed=seed)
     with contextlib.redirect_stderr(io.StringIO()):   # its progress bar
@@ -118,18 +120,19 @@ def gibbs(
                   group_shapes=[n for n in sizes if n])
     return model
 
-# %% ../../nbs/45_models.fm.ipynb #a0759676
+# %% ../../nbs/45_models.fm.ipynb #21f9728b
 def stack(samples, n: int):
     "`n` of the samples, evenly spaced, as one machine: w₀ (float), w (c,) and V (c, n·rank) float32."
     pick = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, min(n, len(samples))).round().astype(int))]
     V = np.concatenate([s.V for s in pick], axis=1) / np.sqrt(len(pick))
-    return float(np.mean([s.w0 for s in pick])), np.mean([s.w for s in pick], axis=0).astype(np.float32), V.astype(np.float32)
+    w0, w = np.mean([s.w0 for s in pick]), np.mean([s.w for s in pick], axis=0)
+    return float(w0), w.astype(np.float32), V.astype(np.float32)
 
-# %% ../../nbs/45_models.fm.ipynb #d0aad282
+# %% ../../nbs/45_models.fm.ipynb #48115f09
 BLOCKS = "user", "film", "day"
 
 class Machine:
-    "A stacked machine and the blocks it was learned on: `b` and `q`, biases and vectors by block, row 0 the average one."
+    "A stacked machine and its blocks: `b` and `q` are biases and vectors by block, row 0 the average one."
     def __init__(self, w0: float, w: np.ndarray, V: np.ndarray, ids: dict, rows: dict):
         self.w0, self.w, self.V, self.ids, self.rows = w0, w, V, ids, rows
         ends = np.cumsum([0] + [rows[b].shape[1] for b in BLOCKS])
@@ -155,14 +158,14 @@ class Machine:
         film = self.at("film", item_ids); day, i = self.q["day"][0], self.q["film"][film]
         return self.w0 + self.b["day"][0] + (b + q @ day)[:, None] + self.b["film"][film] + (q + day) @ i.T
 
-# %% ../../nbs/45_models.fm.ipynb #3bca54b1
+# %% ../../nbs/45_models.fm.ipynb #718c5433
 def strangers(machine: Machine, histories: Histories, history: bool):
     "Biases and vectors of B users by their histories alone: the average user who rated these films."
     X = machine.rows["user"][np.zeros(len(histories), int)]
     if history:
         n = len(machine.ids["film"]) + 1; film = machine.at("film", histories.item_ids)
         rated = history_rows(histories.rows[film > 0], film[film > 0], (len(histories), n))
-        X = sp.hstack([X[:, :X.shape[1] - n], rated], "csr")                     # the block's last columns are the rated films
+        X = sp.hstack([X[:, :X.shape[1] - n], rated], "csr")                     # rated films are the last columns
     return collapse(X, machine.w[machine.span["user"]], machine.V[machine.span["user"]])
 
 # %% ../../nbs/45_models.fm.ipynb #589a5990
@@ -181,7 +184,7 @@ class FMConfig:
             if getattr(self, key) < 1: raise MovierecError(f"{key} is {getattr(self, key)}, but has to be at least 1")
         if not 0 <= self.burn_in < 1: raise MovierecError(f"burn_in is {self.burn_in}, but has to be in 0..1, below 1")
 
-# %% ../../nbs/45_models.fm.ipynb #7991f5ed
+# %% ../../nbs/45_models.fm.ipynb #77bfb11f
 class FM(Recommender):
     "Bayesian factorisation machine: ids, rating histories, side features and days."
     name, Config, rates, uses_users = "fm", FMConfig, True, True
@@ -198,7 +201,7 @@ class FM(Recommender):
         return self
 
     def predict(self, pairs: pd.DataFrame) -> np.ndarray:
-        "Stars for pairs `user_id, item_id` (and `timestamp`, if known): (n,) float32; strangers are taken for the average."
+        "Stars for pairs `user_id, item_id` (and `timestamp`, if known): (n,) float32; strangers are average."
         self.check_fitted(); at = self.machine.pairs(pairs); step = 8192         # keeps the (n, d) vectors small
         parts = [self.machine.rate({b: x[a:a + step] for b, x in at.items()}) for a in range(0, len(pairs), step)]
         return np.concatenate([np.zeros(0), *parts]).astype(np.float32)
@@ -206,7 +209,7 @@ class FM(Recommender):
     def score(self, histories: Histories) -> np.ndarray:
         "The stars that each film would get on an average day: (B, n_items)."
         m = self.machine; b, q = strangers(m, histories, self.config.history)
-        at = m.at("user", histories.user_ids) * histories.known                  # a learned user has more than a history
+        at = m.at("user", histories.user_ids) * histories.known                  # learned users have more than that
         b, q = np.where(at > 0, m.b["user"][at], b), np.where(at[:, None] > 0, m.q["user"][at], q)
         return m.rate_all(b, q, self.item_ids).astype(np.float32)
 

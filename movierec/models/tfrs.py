@@ -75,7 +75,7 @@ def rate_all(u: np.ndarray, f: np.ndarray, head: dict) -> np.ndarray:
     "Stars of users (B, d) for all films (n, d): (B, n)."
     return head["mean"] + head["c"] + (u @ head["a"])[:, None] + f @ head["b"] + u @ f.T
 
-# %% ../../nbs/52_models.tfrs.ipynb #d27c9e82
+# %% ../../nbs/52_models.tfrs.ipynb #208f3088
 def import_tensorflow():
     "TensorFlow on Keras 2, and TensorFlow Recommenders; `MovierecError` that says what is missing."
     for key, value in dict(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0").items():
@@ -83,17 +83,18 @@ def import_tensorflow():
     tf, _ = need("tensorflow", "tf"), need("tf_keras", "tf")
     if not tf.keras.Model.__module__.startswith("tf_keras"):
         raise MovierecError("TensorFlow is running Keras 3; set TF_USE_LEGACY_KERAS=1 before it is imported")
+    tf.get_logger().setLevel("ERROR")     # it warns of graphs that are built anew for every model trained
     return tf, need("tensorflow_recommenders", "tf")
 
-# %% ../../nbs/52_models.tfrs.ipynb #b3bb6853
+# %% ../../nbs/52_models.tfrs.ipynb #53f65a34
 @dataclass
 class TFRSConfig:
     embedding_dim: int = 64       # width of the towers; these four are chosen in reports/searches/tfrs.csv
-    l2: float = 1e-4              # pull on the tables of ids, per batch
+    l2: float = 1e-4              # pull on the tables of ids: the loss is mean squared error + l2 · Σ e²
     learning_rate: float = 2e-3
     unknown: float = .05          # share of values hidden in training, from which "unknown" is learned
     l2_side: float = 1e-2         # pull on the tables of features
-    batch_size: int = 1024        # half of it is no better, and takes twice the time
+    batch_size: int = 1024        # a step costs about the same whatever it holds
     epochs: int = 60              # at most; stopping comes before
     patience: int = 6             # epochs without a better valid RMSE
 
@@ -127,7 +128,7 @@ def make_tower(tf, index: dict, ids: str, c: TFRSConfig):
 
     return Tower()
 
-# %% ../../nbs/52_models.tfrs.ipynb #d4c74111
+# %% ../../nbs/52_models.tfrs.ipynb #e01900fb
 def make_ranking(tf, tfrs, index: dict, mean: float, c: TFRSConfig):
     "The `tfrs.Model`: (rows of users, rows of films) → stars (n, 1)."
     K = tf.keras
@@ -135,9 +136,11 @@ def make_ranking(tf, tfrs, index: dict, mean: float, c: TFRSConfig):
     class Ranking(tfrs.Model):
         def __init__(self):
             super().__init__()
-            self.user, self.film = make_tower(tf, index["user"], "user_id", c), make_tower(tf, index["film"], "item_id", c)
+            self.user = make_tower(tf, index["user"], "user_id", c)
+            self.film = make_tower(tf, index["film"], "item_id", c)
             self.a, self.b = K.layers.Dense(1), K.layers.Dense(1, use_bias=False)     # the bias of one is c
-            self.task = tfrs.tasks.Ranking(loss=K.losses.MeanSquaredError(), metrics=[K.metrics.RootMeanSquaredError(name="rmse")])
+            rmse = K.metrics.RootMeanSquaredError(name="rmse")
+            self.task = tfrs.tasks.Ranking(loss=K.losses.MeanSquaredError(), metrics=[rmse])
 
         def call(self, pairs, training=False):
             u, f = self.user(pairs[0], training=training), self.film(pairs[1], training=training)
@@ -149,7 +152,7 @@ def make_ranking(tf, tfrs, index: dict, mean: float, c: TFRSConfig):
 
     return Ranking()
 
-# %% ../../nbs/52_models.tfrs.ipynb #5c3a4243
+# %% ../../nbs/52_models.tfrs.ipynb #aaa13414
 def train_ranking(index: dict, train, valid, c: TFRSConfig, seed: int):
     "Train on `(user rows, film rows, stars)`; gives the model, its weights as arrays, and valid RMSE by epoch."
     tf, tfrs = import_tensorflow()
@@ -161,7 +164,8 @@ def train_ranking(index: dict, train, valid, c: TFRSConfig, seed: int):
     data = lambda t: dict(x=(t[0].astype(np.int32), t[1].astype(np.int32)), y=t[2].astype(np.float32)[:, None])
     log = model.fit(**data(train), validation_data=tuple(data(valid).values()), batch_size=c.batch_size,
                     validation_batch_size=8192, epochs=c.epochs, verbose=0, callbacks=[stop])
-    head = dict(mean=np.float32(mean), a=model.a.kernel.numpy()[:, 0], c=model.a.bias.numpy()[0], b=model.b.kernel.numpy()[:, 0])
+    a, b = (dense.kernel.numpy()[:, 0] for dense in (model.a, model.b))
+    head = dict(mean=np.float32(mean), c=model.a.bias.numpy()[0], a=a, b=b)
     tables = {side: {f: t.embeddings.numpy() for f, t in getattr(model, side).tables.items()} for side in index}
     return model, dict(head=head) | tables, log.history["val_rmse"]
 
@@ -181,7 +185,7 @@ def unflatten(arrays: dict) -> dict:
         at[name] = x
     return tree
 
-# %% ../../nbs/52_models.tfrs.ipynb #6be75a73
+# %% ../../nbs/52_models.tfrs.ipynb #ff510755
 class TFRS(Recommender):
     "Two towers of ids, a ranking model of TensorFlow Recommenders, served by numpy."
     name, Config, rates, uses_users = "tfrs", TFRSConfig, True, True
@@ -193,7 +197,8 @@ class TFRS(Recommender):
         for side, key, table in (("user", "user_id", users), ("film", "item_id", items)):
             self.ids[side] = np.union1d(train[key], [] if table is None else table[key]).astype(np.int32)
             self.index[side] = tower_index(self.ids[side], train[key].unique(), table, key, self.FIELDS[side])
-        if valid is None or not len(valid): held = split_random(train, seed, test_share=0); train, valid = held.train, held.valid
+        if valid is None or not len(valid):
+            held = split_random(train, seed, test_share=0); train, valid = held.train, held.valid
         data = [(*self._rows(t), t.rating.to_numpy()) for t in (train, valid)]
         _, self.weights, self.log = train_ranking(self.index, *data, self.config, seed)
         return self._ready()
@@ -218,13 +223,15 @@ class TFRS(Recommender):
         return rate_all(self.vectors["user"][user], films, self.weights["head"]).astype(np.float32)
 
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
-        "Films whose vectors point the same way."
+        "Films whose vectors point the same way; short vectors, of films with few ratings, count less."
         if item_id not in self.item_ids: raise MovierecError(f"{self.name} doesn't know film {item_id}")
         f = self.vectors["film"][Vocab(self.ids["film"]).encode(self.item_ids)]
-        f = f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12)
+        length = np.linalg.norm(f, axis=1, keepdims=True); f = f / np.maximum(length + np.median(length), 1e-12)
         return similar_table(self.item_ids, f @ f[np.searchsorted(self.item_ids, item_id)], item_id, k)
 
-    def _save(self, folder): save_arrays(folder / "towers.npz", **flatten(dict(weights=self.weights, index=self.index, ids=self.ids)))
+    def _save(self, folder):
+        tree = dict(weights=self.weights, index=self.index, ids=self.ids)
+        save_arrays(folder / "towers.npz", **flatten(tree))
 
     def _load(self, folder):
         tree = unflatten(load_arrays(folder / "towers.npz"))
