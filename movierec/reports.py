@@ -6,7 +6,7 @@
 __all__ = ['GROUP', 'METRICS', 'BESIDE', 'load_rows', 'is_rating', 'flat', 'leaderboard', 'rating_board', 'user_values',
            'against_best', 'markdown_table', 'rating_table', 'provenance', 'plot_board', 'plot_cost', 'write_report']
 
-# %% ../nbs/71_reports.ipynb #8a25512c
+# %% ../nbs/71_reports.ipynb #a661a844
 import json
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .core import MovierecError, atomic_path, write_text
+from .data.split import PROTOCOLS
 from .evaluate import bootstrap, interval, load_ranks, result_name
 
 # %% ../nbs/71_reports.ipynb #d2dad667
@@ -167,7 +168,7 @@ were taken on two busy cores: they tell orders of magnitude. Best at the bottom.
 
 def _grouped(board): return board.groupby(["dataset", "protocol", "split"], sort=False) if len(board) else []
 
-# %% ../nbs/71_reports.ipynb #ca4abc28
+# %% ../nbs/71_reports.ipynb #a90a423f
 def _save_figure(fig, path: Path) -> Path:
     "Write a figure as PNG, the same bytes for the same figure."
     import matplotlib.pyplot as plt
@@ -189,6 +190,7 @@ def _write_group(group, board, rows, out, mark, results):
     if mark: return paths, []
     paths.append(_save_figure(plot_board(board, title), out / "figures" / f"{name}.png"))
     section = f"## {title}\n\n{table}\n![{title}](figures/{name}.png)\n"
+    if group["protocol"] not in PROTOCOLS: return paths, []      # an experiment of one notebook
     if board["fit s"].notna().sum() > 2:
         paths.append(_save_figure(plot_cost(board, f"{title}: what quality costs"), out / "figures" / f"{name}_cost.png"))
         section += f"\n![Quality and cost](figures/{name}_cost.png)\n"
