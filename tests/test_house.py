@@ -22,6 +22,7 @@ LIGHT = {  # what these may bring along at import; a module that isn't here may 
     "movierec": set(),
     "movierec.core": set(),
     "movierec.fetch": set(),
+    "movierec.cache": set(),
     "movierec.cli": set(),  # `movierec --help` answers at once
     "movierec.service.engine": {"pandas", "pyarrow", "polars", "scipy"},  # no FastAPI; the models bring torch
     "movierec.serve": {"pandas", "pyarrow", "polars", "scipy", "fastapi"},  # answers /healthz before torch is there
