@@ -12,7 +12,7 @@ import pandas as pd
 from .core import MovierecError
 from .metrics import genre_matrix
 
-# %% ../nbs/60_rerank.ipynb #2d573186
+# %% ../nbs/60_rerank.ipynb #d20cd134
 def _greedy(
     scores: np.ndarray,  # (B, n); −∞: not to be picked
     k: int,
@@ -21,14 +21,14 @@ def _greedy(
 ) -> np.ndarray:
     "Columns picked one by one by greatest worth, ties by smaller column, −1 where nothing is left: (B, min(k, n))."
     free = scores > -np.inf; rows = np.arange(len(scores))
-    picks = np.full((len(scores), min(k, scores.shape[1])), -1)
+    picks, worth = np.full((len(scores), min(k, scores.shape[1])), -1), first
     for j in range(picks.shape[1]):
-        worth = first if j == 0 else after(pick)
         pick = np.where(free, worth, -np.inf).argmax(1)
         picks[:, j] = np.where(free[rows, pick], pick, -1); free[rows, pick] = False
+        if j + 1 < picks.shape[1]: worth = after(pick)
     return picks
 
-# %% ../nbs/60_rerank.ipynb #ffb97b29
+# %% ../nbs/60_rerank.ipynb #25e5faa6
 def _batch(scores, k, lam, **others):
     "Checked scores as float32 (B, n), whether they were one row, and `others` with a batch axis where they lack it."
     s = np.asarray(scores, np.float32); one = s.ndim == 1; s = np.atleast_2d(s)
@@ -38,19 +38,19 @@ def _batch(scores, k, lam, **others):
     for name, (x, dims) in others.items():
         x = np.asarray(x, np.float32); x = np.broadcast_to(x, (len(s), *x.shape)) if x.ndim == dims - 1 else x
         fits = x.shape[:1] == s.shape[:1] and (dims == 2 or x.shape[:2] == s.shape)
-        if x.ndim != dims or not fits: raise MovierecError(f"{name} of shape {x.shape} don't fit scores of shape {s.shape}")
+        if x.ndim != dims or not fits: raise MovierecError(f"{name} of shape {x.shape} don't fit scores {s.shape}")
         if not np.isfinite(x).all(): raise MovierecError(f"{name} have NaN or infinite numbers")
         others[name] = x
     return s, one, others
 
-# %% ../nbs/60_rerank.ipynb #5e53c8f5
+# %% ../nbs/60_rerank.ipynb #5b0f1383
 def mmr(
     scores: np.ndarray,   # (n,) or (B, n), −∞ for what may not be picked; see `relevance` for their scale
     vectors: np.ndarray,  # (n, d), or (B, n, d) where each user has candidates of their own; of any length
     k: int = 10,
-    lam: float = .6,      # weight of the score, chosen on ML-1M's valid part; 1: the k best, 0: only variety after the first
+    lam: float = .6,      # weight of the score (chosen on ML-1M); 1: the k best, 0: only variety after the first
 ) -> np.ndarray:
-    "Maximal marginal relevance, exact and greedy: positions of the list in order, −1 where nothing is left: (k,) or (B, k), k ≤ n."
+    "Maximal marginal relevance, exact and greedy: positions in order, −1 where nothing is left: (k,) or (B, k), k ≤ n."
     s, one, got = _batch(scores, k, lam, vectors=(vectors, 3)); v = got["vectors"]
     v = v / np.maximum(np.linalg.norm(v, axis=2, keepdims=True), 1e-12)
     known = np.where(s > -np.inf, s, 0); near = np.full(s.shape, -np.inf, np.float32); rows = np.arange(len(s))
@@ -60,19 +60,19 @@ def mmr(
     picks = _greedy(s, k, s, after)
     return picks[0] if one else picks
 
-# %% ../nbs/60_rerank.ipynb #98cf6bf6
+# %% ../nbs/60_rerank.ipynb #f295e1a6
 def relevance(scores: np.ndarray) -> np.ndarray:
-    "Scores (…, n) on a scale where the best of a row is 1 and the worst finite one 0; −∞ stays, rows of equals become 1."
+    "Scores (…, n) on a scale where a row's best is 1 and its worst finite one 0; −∞ stays, rows of equals become 1."
     s = np.asarray(scores, np.float32); there = s > -np.inf
     top = np.where(there, s, -np.inf).max(-1, keepdims=True, initial=-np.inf)
     low = np.where(there, s, np.inf).min(-1, keepdims=True, initial=np.inf)
-    with np.errstate(invalid="ignore"): span = top - low                                   # NaN for a row without candidates
+    with np.errstate(invalid="ignore"): span = top - low                                   # −∞ for a row without any
     scaled = 1 - (np.where(there, top, 0) - np.where(there, s, 0)) / np.where(span > 0, span, 1)
     return np.where(there, scaled, -np.inf).astype(np.float32)
 
-# %% ../nbs/60_rerank.ipynb #c7d5d5e5
+# %% ../nbs/60_rerank.ipynb #63c99ba9
 def genre_shares(items: pd.DataFrame) -> pd.DataFrame:
-    "p(genre | film): each film's genres in equal shares; films × genres, indexed by `item_id`, a row of zeros where none is known."
+    "p(genre | film): a film's genres in equal shares, zeros where none is known; films × genres, indexed by `item_id`."
     has = genre_matrix(items)
     return has.div(has.sum(axis=1).clip(lower=1), axis=0).astype(np.float32)
 
@@ -81,26 +81,27 @@ def mix(shares: np.ndarray, weights: np.ndarray = None) -> np.ndarray:
     total = (shares if weights is None else shares * np.asarray(weights)[..., None]).sum(-2)
     return total / np.maximum(total.sum(-1, keepdims=True), 1e-12)
 
-# %% ../nbs/60_rerank.ipynb #33a03cd9
+# %% ../nbs/60_rerank.ipynb #87c76fad
 def calibration_gap(p: np.ndarray, q: np.ndarray, alpha: float = .01) -> np.ndarray:
-    "Kullback–Leibler divergence in nats of the list's shares `q` (…, G) from the history's `p`; 0 where `p` is all zeros."
+    "Kullback–Leibler divergence in nats of a list's shares `q` (…, G) from the history's `p`; 0 where `p` is zeros."
     mixed = (1 - alpha) * np.asarray(q) + alpha * np.asarray(p)
     ratio = np.where(np.asarray(p) > 0, p, 1) / np.where(np.asarray(p) > 0, mixed, 1)
     return (p * np.log(ratio)).sum(-1)
 
-# %% ../nbs/60_rerank.ipynb #93a6bc01
+# %% ../nbs/60_rerank.ipynb #cf65213c
 def calibrated(
     scores: np.ndarray,  # (n,) or (B, n), −∞ for what may not be picked; see `relevance`
     shares: np.ndarray,  # (n, G) or (B, n, G): p(genre | film) of the candidates
     wanted: np.ndarray,  # (G,) or (B, G): the history's shares, by `mix`; zeros where nothing is known
     k: int = 10,
-    lam: float = .85,    # weight of the score, chosen on ML-1M's valid part; 1: the k best scores
+    lam: float = .85,    # weight of the score (chosen on ML-1M); 1: the k best scores
 ) -> np.ndarray:
-    "A list with the genre shares of the history (Steck, 2018): positions in order, −1 where nothing is left: (k,) or (B, k)."
-    s, one, got = _batch(scores, k, lam, shares=(shares, 3), wanted=(wanted, 2)); f, p = got["shares"], got["wanted"][:, None]
+    "List with the history's genre shares (Steck, 2018): positions in order, −1 where nothing is left, (k,) or (B, k)."
+    s, one, got = _batch(scores, k, lam, shares=(shares, 3), wanted=(wanted, 2))
+    f, p = got["shares"], got["wanted"][:, None]
     known = np.where(s > -np.inf, s, 0); rows = np.arange(len(s)); total = np.zeros_like(f[:, :1])
     def worth():
-        q = total + f; q = q / np.maximum(q.sum(2, keepdims=True), 1e-12)                  # (B, n, G) the list with each one on it
+        q = total + f; q = q / np.maximum(q.sum(2, keepdims=True), 1e-12)                 # (B, n, G) with each on it
         return lam * known - (1 - lam) * calibration_gap(p, q)
     def after(pick):
         nonlocal total; total = total + f[rows, pick][:, None]
