@@ -56,7 +56,7 @@ def lift(vectors: np.ndarray) -> np.ndarray:
     if abs(size - 1).max() < 1e-3: return vectors
     return np.c_[vectors / np.sqrt(top), np.sqrt(np.maximum(1 - size / top, 0))].astype(np.float32)
 
-# %% ../nbs/30_index.ipynb #5df011f0
+# %% ../nbs/30_index.ipynb #8f6d9fc8
 KINDS = ["exact", "hnsw", "ivfpq"]
 
 @dataclass
@@ -70,7 +70,7 @@ class Config:
     cells: int = 0           # of ivfpq; 0: about √n, so that centres and one cell take equally long
     probes: int = 8          # cells looked into, at least
     code_bytes: int = 64     # a vector's code in ivfpq, at most
-    fetch: int = 4           # ivfpq brings this many times k rows to be scored exactly
+    fetch: int = 4           # ivfpq brings this many times k rows to be scored exactly; hnsw, with finer codes, twice k
     seed: int = 0            # of the k-means
 
     def __post_init__(self):
@@ -80,7 +80,7 @@ class Config:
             if getattr(self, name) < least:
                 raise MovierecError(f"{name} is {getattr(self, name)}, but has to be at least {least}")
 
-# %% ../nbs/30_index.ipynb #dea44907
+# %% ../nbs/30_index.ipynb #7f6f5137
 def _make_hnsw(x, c: Config):
     "A graph over 8-bit codes of the unit rows `x`."
     faiss = _faiss()
@@ -101,7 +101,7 @@ def _make_ivfpq(x, c: Config):
     return index
 
 def _make(vectors, c: Config):
-    "What FAISS has to search, None where all rows are compared, as they always are when there are fewer than a thousand."
+    "What FAISS has to search, None where all rows are compared: always, if there are fewer than a thousand."
     if c.kind == "exact" or len(vectors) < 1000: return None
     return dict(hnsw=_make_hnsw, ivfpq=_make_ivfpq)[c.kind](lift(vectors), c)
 
@@ -114,13 +114,14 @@ def _rows_looked_at(c: Config, n: int, cells: int, stretch: float) -> float:
     "About how many of `n` rows an approximate search compares."
     return c.ef * stretch * c.links if c.kind == "hnsw" else np.ceil(c.probes * stretch) * n / max(cells, 1)
 
-# %% ../nbs/30_index.ipynb #635966db
+# %% ../nbs/30_index.ipynb #9c18bbfd
 def _candidates(index, q, k: int, c: Config, mask, stretch: float):
     "Rows that may be among the `k` nearest to the unit-space queries `q`, −1 for none: (B, at least k)."
     faiss = _faiss(); bits = None if mask is None else np.packbits(mask, bitorder="little")
     selector = {} if mask is None else dict(sel=faiss.IDSelectorBitmap(bits))
     if c.kind == "hnsw":
-        how, want = faiss.SearchParametersHNSW(efSearch=int(np.ceil(max(c.ef, k) * stretch)), **selector), max(c.ef, k)
+        how = faiss.SearchParametersHNSW(efSearch=int(np.ceil(max(c.ef, k) * stretch)), **selector)
+        want = max(k, min(c.ef, 2 * k))                                                    # 8 bits rarely err by more
     else:
         probes = min(int(np.ceil(c.probes * stretch)), index.nlist)
         how, want = faiss.SearchParametersIVF(nprobe=probes, **selector), min(c.fetch * k, index.ntotal)
@@ -231,7 +232,7 @@ def _tuned(index: Index, queries) -> Index:
     index.recall = got
     return index
 
-# %% ../nbs/30_index.ipynb #e0985ec8
+# %% ../nbs/30_index.ipynb #6ff3733b
 def save_index(self, folder):
     "Write the index as a folder, atomically."
     with atomic_dir(folder) as tmp:
@@ -248,7 +249,8 @@ def load_index(folder) -> Index:
     config = make_config(Config, kept["config"])
     ids = np.load(folder / "ids.npy", allow_pickle=False)
     vectors = np.load(folder / "vectors.npy", allow_pickle=False, mmap_mode="r")
-    code = None if not (folder / "index.bin").is_file() else _faiss().deserialize_index(np.fromfile(folder / "index.bin", np.uint8))
-    return Index(config, ids, vectors, code, kept["recall"])
+    code = folder / "index.bin"
+    found = _faiss().deserialize_index(np.fromfile(code, np.uint8)) if code.is_file() else None
+    return Index(config, ids, vectors, found, kept["recall"])
 
 Index.save, Index.load = save_index, staticmethod(load_index)
