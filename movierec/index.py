@@ -175,13 +175,13 @@ def _checked_mask(index, allowed, n_queries: int):
         raise MovierecError(f"a filter of shape {allowed.shape} doesn't fit {n_queries} queries, {len(index)} vectors")
     return allowed
 
-# %% ../nbs/30_index.ipynb #f9d72884
+# %% ../nbs/30_index.ipynb #1f9e01b8
 def _search(index, q, k: int, mask):
     "Rows and scores of checked queries under one mask (n,), or any mask where all rows are compared."
     if k < 1: raise MovierecError(f"k is {k}, but a search needs at least 1")
     n, f = len(index), index.faiss_index
     left = n if mask is None else int(mask.sum()); stretch = _stretch(k, max(left, 1) / n)
-    if f is None or left <= max(k, _rows_looked_at(index.config, n, getattr(f, "nlist", 0), stretch)):
+    if f is None or not len(q) or left <= max(k, _rows_looked_at(index.config, n, getattr(f, "nlist", 0), stretch)):
         return exact_search(q, index.vectors, k, mask)
     lifted = np.pad(q, ((0, 0), (0, f.d - q.shape[1])))
     found = _candidates(f, lifted, k, index.config, mask, stretch)
@@ -189,7 +189,7 @@ def _search(index, q, k: int, mask):
     if (short := rows[:, -1] < 0).any(): rows[short], scores[short] = exact_search(q[short], index.vectors, k, mask)
     return rows, scores
 
-# %% ../nbs/30_index.ipynb #e8f2540d
+# %% ../nbs/30_index.ipynb #ca3aaa5b
 def recall_of(self, queries=None, k: int = 100, sample: int = 100) -> float:
     "The share of the true `k` nearest that `search` finds, over `queries` or a sample of the index's own rows."
     k = min(k, len(self))
@@ -198,11 +198,11 @@ def recall_of(self, queries=None, k: int = 100, sample: int = 100) -> float:
         queries = self.vectors[np.sort(rows)]
     queries = _checked_queries(self, queries)
     edge = exact_search(queries, self.vectors, k)[1][:, -1:]
-    return float((self.search(queries, k)[1] >= edge - 1e-5).mean())
+    return float((self.search(queries, k)[1] >= edge - 1e-5 * np.maximum(abs(edge), 1)).mean())   # but for rounding
 
 Index.recall_of = recall_of
 
-# %% ../nbs/30_index.ipynb #e6904e37
+# %% ../nbs/30_index.ipynb #7d8b8881
 def build_index(
     vectors: np.ndarray,   # (n, d); lengths may differ, all numbers must be finite
     ids=None,              # n different non-negative integers; None: 0..n-1
@@ -227,8 +227,9 @@ def _measured(index: Index, queries) -> dict:
 def _tuned(index: Index, queries) -> Index:
     "Double the effort until the recall is what the settings ask for; it is noted in `index.recall`."
     while min((got := _measured(index, queries)).values()) < index.config.recall:
-        field = dict(hnsw="ef", ivfpq="probes")[index.config.kind]
-        index.config = replace(index.config, **{field: 2 * getattr(index.config, field)})
+        field = dict(hnsw="ef", ivfpq="probes")[index.config.kind]; effort = getattr(index.config, field)
+        if effort > len(index): break                    # all rows are compared by now, so the rest is rounding
+        index.config = replace(index.config, **{field: 2 * effort})
     index.recall = got
     return index
 

@@ -162,6 +162,13 @@ def test_without_faiss(monkeypatch):
         build_index(X, kind="hnsw")
 
 
+@every_kind
+def test_all_of_it_asked_for_and_large_numbers(kind):
+    "Tuning ends though products in the thousands are rounded, and every last row is wanted."
+    index = build_index(300 * X, kind=kind, recall=1.0, ef=20, links=8, code_bytes=8)
+    assert min(index.recall.values()) == 1
+
+
 def test_lift_keeps_the_order_of_products():
     unit = lift(X)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-5)
@@ -212,5 +219,6 @@ def test_bad_input():
         index.search(Q, 0)
     with pytest.raises(MovierecError, match="doesn't fit"):
         index.search(Q, 3, np.ones(7, bool))
-    assert index.search(np.zeros((0, 16)), 3)[0].shape == (0, 3)
+    for built in BUILT.values():
+        assert built.search(np.zeros((0, 16)), 3)[0].shape == (0, 3)
     assert (index.search(Q, 3, allowed=[])[0] == -1).all()
