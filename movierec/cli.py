@@ -63,7 +63,7 @@ def model_settings(name: str, pairs, epochs=None, max_minutes=None, device="auto
         if key not in known: raise MovierecError(f"{name} has no --{key.replace('_', '-')}: it isn't trained in steps")
     return given | parse_settings(pairs)
 
-# %% ../nbs/87_cli.ipynb #7fb06c2e
+# %% ../nbs/87_cli.ipynb #9b9060ea
 def _table(rows: list[dict]) -> str:
     "Rows as aligned text, numbers with thousands separators."
     cell = lambda v: f"{v:,}" if isinstance(v, int) else str(v)
@@ -78,7 +78,8 @@ def data_list():
     from movierec.data.movielens import list_datasets
     d = load_demo()
     demo = dict(name="demo", ratings=d.n_interactions, users=d.n_users, films=d.n_items, where="comes with movierec; its viewers are simulated")
-    print(_table([demo] + [{k: v for k, v in row.items() if k != "licence"} for row in list_datasets()]))
+    small = dict(name="ratings-small", ratings=100_004, users=671, films=9_066, where="yours to bring: Kaggle's The Movies Dataset")
+    print(_table([demo] + [{k: v for k, v in row.items() if k != "licence"} for row in list_datasets()] + [small]))
 
 @data.command("info")
 def data_info(name: Annotated[str, typer.Argument(help="A dataset's name.")]):
@@ -86,10 +87,10 @@ def data_info(name: Annotated[str, typer.Argument(help="A dataset's name.")]):
     from movierec.data.datasets import find_name, load_dataset
     from movierec.data.movielens import dataset_info
     name = find_name(name)
-    info = load_dataset("demo").source if name == "demo" else dataset_info(name)
+    info = load_dataset(name).source if name in ("demo", "ratings-small") else dataset_info(name)
     for key, value in info.items(): print(f"{key:12} {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
-# %% ../nbs/87_cli.ipynb #30caff02
+# %% ../nbs/87_cli.ipynb #f7875317
 @data.command("get")
 def data_get(name: Annotated[str, typer.Argument(help="An edition of MovieLens, such as ml-1m.")],
              force: Annotated[bool, typer.Option(help="Download it even if it is here.")] = False):
@@ -97,6 +98,8 @@ def data_get(name: Annotated[str, typer.Argument(help="An edition of MovieLens, 
     from movierec.data.datasets import find_name
     from movierec.data.movielens import get_movielens
     if find_name(name) == "demo": raise MovierecError("the demo data comes with movierec; there is nothing to get")
+    if find_name(name) == "ratings-small": raise MovierecError("Kaggle wants an account for The Movies Dataset: download it there and unpack "
+                                                               "it into the-movies-dataset/ of the folder that MOVIEREC_DATA names")
     print(get_movielens(find_name(name), force=force))
 
 @data.command("import")
