@@ -39,6 +39,7 @@ STEPS = ["tables", "implicit", "rectools", "score", "time"]
 KINDS = ["cosine", "bm25", "als"]
 PACKAGES = ["rectools[torch]==0.19.0", "torch<2.14", "safetensors", "pyarrow<20"]   # this RecTools holds numpy below 2
 CANDIDATES = [dict(batch_size=32), dict(batch_size=128)]   # small steps learn sooner, the authors' size is 128
+TRIAL = 2                                                  # epochs; after one, all are still at popularity
 LENGTH = 100                                               # of the lists the peers hand over
 ONE = dict(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
@@ -135,28 +136,27 @@ def implicit_step(a):
                 "--seed", a.seed)
 
 
-def spent(folder) -> float:
-    "Processor minutes of training so far."
-    log = json.loads(p.read_text()) if (p := folder / "log.json").exists() else []
-    return log[-1]["processor_s"] / 60 if log else 0.
+def log_of(folder) -> list:
+    "What RecTools' training has logged so far, a row an epoch."
+    return json.loads(p.read_text()) if (p := folder / "log.json").exists() else []
 
 
 def rectools_step(a):
-    "One epoch of each candidate; the better one goes on for the minutes that are left."
+    "Some epochs of each candidate; the better one goes on for the minutes that are left."
     python, out = environment(a.venv), a.work / "rectools-sasrec"
     folders = [a.work / f"rectools-batch{s['batch_size']}" for s in CANDIDATES]
     common = ["--seed", a.seed, "--minutes", a.minutes]
     for settings, folder in zip(CANDIDATES, folders):
-        if spent(folder) == 0:
+        if len(log_of(folder)) < TRIAL:
             run(python, "-W", "ignore", HERE / "peers_rectools.py", "fit", a.work, folder, "--settings", json.dumps(settings),
-                *common, "--epochs", 1)
-    first = [json.loads((f / "log.json").read_text())[0]["valid"] for f in folders]
-    best = int(np.argmax(first)); folder, settings = folders[best], json.dumps(CANDIDATES[best])
-    left = a.minutes - sum(spent(f) for f in folders if f != folder)
+                *common, "--epochs", TRIAL)
+    tried = [log_of(f)[TRIAL - 1] for f in folders]
+    best = int(np.argmax([t["valid"] for t in tried])); folder, settings = folders[best], json.dumps(CANDIDATES[best])
+    left = a.minutes - sum(log_of(f)[-1]["processor_s"] / 60 for f in folders if f != folder)
     run(python, "-W", "ignore", HERE / "peers_rectools.py", "fit", a.work, folder, "--settings", settings, "--seed", a.seed,
         "--minutes", left, "--epochs", a.epochs)
     run(python, "-W", "ignore", HERE / "peers_rectools.py", "recommend", a.work, folder, "--settings", settings, "--k", LENGTH)
-    log = json.loads((folder / "log.json").read_text()); facts = json.loads((folder / "facts.json").read_text())
+    log, facts = log_of(folder), json.loads((folder / "facts.json").read_text())
     facts |= dict(fit_s=log[-1]["processor_s"], training=dict(
         epochs=len(log), best_epoch=facts["epoch"], valid=[round(r["valid"], 6) for r in log],
         processor_minutes=round(log[-1]["processor_s"] / 60, 2), wall_minutes=round(log[-1]["wall_s"] / 60, 1),
@@ -164,8 +164,8 @@ def rectools_step(a):
     out.mkdir(exist_ok=True)
     for part in ("valid", "test"): (out / f"{part}.parquet").write_bytes((folder / f"{part}.parquet").read_bytes())
     write_json(out / "facts.json", facts)
-    write_json(out / "search.json", [dict(settings=s | dict(epochs=1), valid=v, fit_s=json.loads((f / "log.json").read_text())[0]["processor_s"])
-                                     for s, v, f in zip(CANDIDATES, first, folders)])
+    write_json(out / "search.json", [dict(settings=s | dict(epochs=TRIAL), valid=t["valid"], fit_s=t["processor_s"])
+                                     for s, t in zip(CANDIDATES, tried)])
     with open(REPORTS / f"runs/peer-rectools-sasrec-seed{a.seed}.csv", "w", newline="") as f:
         w = csv.DictWriter(f, log[0]); w.writeheader(); w.writerows(log)
 

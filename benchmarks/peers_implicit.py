@@ -20,9 +20,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
 
 GRIDS = dict(
-    cosine=(CosineRecommender, dict(K=[5, 10, 20, 50, 100, 200, 500])),
-    bm25=(BM25Recommender, dict(K=[5, 10, 20, 50, 100, 200], K1=[.5, 1.2, 100.], B=[.25, .75])),
-    als=(AlternatingLeastSquares, dict(factors=[32, 64, 128], regularization=[1.], alpha=[2., 10.])))
+    cosine=(CosineRecommender, dict(K=[3, 5, 10, 20, 50, 100, 500])),
+    bm25=(BM25Recommender, dict(K=[3, 5, 10, 20, 100], K1=[.5, 1.2, 100.], B=[.25, .75])),
+    als=(AlternatingLeastSquares, dict(factors=[32, 64, 128, 256], regularization=[1.], alpha=[2., 10.])))
 
 
 def matrix(tables, users, items) -> sp.csr_matrix:
