@@ -7,7 +7,7 @@
 
 Steps: `tables` writes who saw what in which order (no test target, no rating) as Parquet into --work; `implicit` and
 `rectools` choose settings on valid and write everybody's best 100 films; `score` measures those lists by the code that
-measures our own models and saves rows; `time` trains and asks both transformers in turns, one thread each. RecTools
+measures our own models and saves rows; `time` trains and asks the transformers in turns, one thread each. RecTools
 wants other versions than ours, so it gets an environment of its own (--venv, made when missing: about 1.5 GB);
 `implicit` comes with `pip install movierec[baselines]`.
 
@@ -40,6 +40,10 @@ KINDS = ["cosine", "bm25", "als"]
 PACKAGES = ["rectools[torch]==0.19.0", "torch<2.14", "safetensors", "pyarrow<20"]   # this RecTools holds numpy below 2
 CANDIDATES = [dict(batch_size=32), dict(batch_size=128)]   # small steps learn sooner, the authors' size is 128
 TRIAL = 2                                                  # epochs; after one, all are still at popularity
+OURS = {"decoder": dict(batch_tokens=12_800),               # the settings of the rows with these labels
+        "decoder-all": dict(batch_tokens=5_000),
+        "decoder-float32": dict(batch_tokens=5_000, precision="float32")}   # what the shorter numbers are worth
+THEIRS = {"rectools-sasrec": "32-true", "rectools-sasrec-bfloat16": "bf16-mixed"}   # and to them
 LENGTH = 100                                               # of the lists the peers hand over
 ONE = dict(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
@@ -191,24 +195,25 @@ def score_step(a, split, dataset):
 
 
 def time_step(a):
-    "Both transformers in turns, in fresh processes: processor seconds an epoch, and for a thousand users' lists of ten."
+    "The transformers in turns, in fresh processes: processor seconds an epoch, and for a thousand users' lists of ten."
     python = environment(a.venv); rounds = []; facts = a.work / "rectools-sasrec/facts.json"
     size = json.loads(facts.read_text())["settings"]["batch_size"] if facts.exists() else CANDIDATES[0]["batch_size"]
     for i in range(a.rounds):
-        for name, command in (("decoder", [sys.executable, "-W", "ignore", __file__, "--child"]),
-                              ("rectools-sasrec", [python, "-W", "ignore", HERE / "peers_rectools.py", "time"])):
-            extra = [] if name == "decoder" else [a.work / "time", "--settings", json.dumps(dict(batch_size=size))]
-            got = json.loads(run(*command, a.work, *extra, capture=True).splitlines()[-1])
+        turns = {n: [sys.executable, "-W", "ignore", __file__, "--child", a.work, json.dumps(c)] for n, c in OURS.items()}
+        turns |= {n: [python, "-W", "ignore", HERE / "peers_rectools.py", "time", a.work, a.work / "time", "--settings",
+                      json.dumps(dict(batch_size=size)), "--precision", p] for n, p in THEIRS.items()}
+        for name, command in turns.items():
+            got = json.loads(run(*command, capture=True).splitlines()[-1])
             rounds.append(dict(name=name, round=i, **got))
-            print(f"round {i + 1}/{a.rounds} {name:16} {got['epoch_s']:6.1f} s an epoch, {got['recommend_s']:5.2f} s for 1,000 users", flush=True)
+            print(f"round {i + 1}/{a.rounds} {name:24} {got['epoch_s']:6.1f} s an epoch, {got['recommend_s']:5.2f} s for 1,000 users", flush=True)
     t = pd.DataFrame(rounds)
     median = t.groupby("name")[["epoch_s", "recommend_s"]].median().round(3)
     write_json(REPORTS / "runs/peers_seconds.json", dict(median=median.to_dict("index"), rounds=rounds, threads=1, batch_size=size, kind="processor seconds"))
     print(median)
 
 
-def child(work: Path, batches: int = 12, users: int = 1000):
-    "Our side of `time`: some training steps of the default decoder, and its lists of ten for the same users."
+def child(work: Path, config: dict, batches: int = 12, users: int = 1000):
+    "Our side of `time`: some training steps of the decoder, and its lists of ten for the same users."
     import torch
     from movierec.data.sequences import Vocab, make_batch, training_batches
     from movierec.models.decoder import Decoder, DecoderNet, next_item_loss
@@ -216,7 +221,7 @@ def child(work: Path, batches: int = 12, users: int = 1000):
     torch.set_num_threads(1); torch.manual_seed(0)
     t = pd.read_parquet(work / "train.parquet")
     h = Histories.from_table(t.assign(timestamp=t.time, rating=1.))
-    model = Decoder(); c = model.config; model.item_ids = np.unique(h.item_ids)
+    model = Decoder(Decoder.Config(**config)); c = model.config; model.item_ids = np.unique(h.item_ids)
     inner = Vocab(model.item_ids).encode(h.item_ids)
     model.net = DecoderNet(c, torch.zeros(len(model.item_ids) + 1, 0)); model.popularity = np.zeros(len(model.item_ids), np.float32)
     dtype = pick_precision(c.precision, torch.device("cpu"))
@@ -251,7 +256,7 @@ def main(a):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]: child(Path(sys.argv[2])); sys.exit()
+    if sys.argv[1:2] == ["--child"]: child(Path(sys.argv[2]), json.loads(sys.argv[3])); sys.exit()
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--data", default="ml-1m")
     ap.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, metavar="STEP", help=f"some of: {' '.join(STEPS)}")

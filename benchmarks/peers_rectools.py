@@ -97,9 +97,9 @@ class Keeper(Callback):
         opt = trainer.optimizers[0]; opt.load_state_dict(opt.state_dict() | {"state": state})
 
 
-def make_model(settings, epochs, callbacks=(), batches=None) -> SASRecModel:
+def make_model(settings, epochs, callbacks=(), batches=None, precision="32-true") -> SASRecModel:
     trainer = lambda: Trainer(max_epochs=max(epochs, 0), accelerator="cpu", logger=False, enable_checkpointing=False,
-                              enable_progress_bar=False, enable_model_summary=False, limit_train_batches=batches,
+                              enable_progress_bar=False, enable_model_summary=False, limit_train_batches=batches, precision=precision,
                               callbacks=list(callbacks))
     return SASRecModel(**SETTINGS | settings, item_net_block_types=(IdEmbeddingsItemNet,), get_trainer_func=trainer)
 
@@ -150,7 +150,7 @@ class Stopwatch(Callback):
 def clocked(a):
     watch = Stopwatch(); data = table(a.work / "train.parquet")
     seed_everything(a.seed)
-    model = make_model(a.settings, 1, [watch], a.batches); model.fit(data)
+    model = make_model(a.settings, 1, [watch], a.batches, a.precision); model.fit(data)
     users = pd.read_parquet(a.work / "users.parquet").user_id.to_numpy()
     clock = Clock(); model.recommend(users[:: max(1, len(users) // a.users)][:a.users], data, k=10, filter_viewed=True)
     size = (SETTINGS | a.settings)["batch_size"]
@@ -168,6 +168,7 @@ if __name__ == "__main__":
     ap.add_argument("--epochs", type=int, default=100)
     ap.add_argument("--patience", type=int, default=5, help="epochs without gain on valid before stopping")
     ap.add_argument("--k", type=int, default=100)
+    ap.add_argument("--precision", default="32-true", help="of `time`'s training steps: the library's default, or bf16-mixed")
     ap.add_argument("--batches", type=int, default=8)
     ap.add_argument("--users", type=int, default=1000)
     a = ap.parse_args()
