@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DecoderConfig', 'film_features', 'DecoderNet', 'next_item_loss', 'Decoder', 'last_scores', 'valid_ndcg']
 
-# %% ../../nbs/53_models.decoder.ipynb #c5e54fa8
+# %% ../../nbs/53_models.decoder.ipynb #c63e84a1
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +19,14 @@ from ..core import MovierecError, seed_everything
 from ..data.sequences import Batch, Histories, Vocab, make_batch, pad_last, training_batches
 from ..data.split import Split
 from ..evaluate import make_question, ranks_of
+from ..follow import Follow, log_follow
 from ..layers import Block, Dropout
 from ..losses import linear_cross_entropy
 from ..metrics import genre_matrix, ndcg
 from ..recommender import Recommender, checked_scores, load_arrays, mask_seen, save_arrays, similar_table
 from ..train import TrainConfig, train
 
-# %% ../../nbs/53_models.decoder.ipynb #dedcb49e
+# %% ../../nbs/53_models.decoder.ipynb #830ef62a
 @dataclass
 class DecoderConfig(TrainConfig):
     embedding_dim: int = 128    # D, the width of everything
@@ -37,6 +38,7 @@ class DecoderConfig(TrainConfig):
     epochs: int = 26            # with batch_tokens 5000: on ML-1M's valid part as good as 40 epochs of 12,800, in 2/3 of the time
     batch_tokens: int = 5000    # padded positions a step, at most
     metadata: str = ""          # "genres", "genres,year", "genres,year,text": added to the id embeddings
+    memory: float = .3          # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
 
     def __post_init__(self):
         unknown = set(self.parts) - {"genres", "year", "text"}
@@ -45,6 +47,7 @@ class DecoderConfig(TrainConfig):
             f"embedding_dim {self.embedding_dim} is not a multiple of n_heads {self.n_heads}")
         for name in ("embedding_dim", "n_layers", "n_heads", "max_len", "epochs", "batch_tokens"):
             if getattr(self, name) < 1: raise MovierecError(f"{name} is {getattr(self, name)}, but has to be at least 1")
+        if self.memory < 0: raise MovierecError(f"memory is {self.memory}, but a weight can't be below 0")
 
     @property
     def parts(self) -> list: return [p.strip() for p in self.metadata.split(",") if p.strip()]
@@ -103,7 +106,7 @@ def next_item_loss(net: DecoderNet, batch: Batch):
     h = net(x, films)[y > 0]                                                         # (N, D)
     return linear_cross_entropy(h, films[1:], net.bias, y[y > 0] - 1), len(h)
 
-# %% ../../nbs/53_models.decoder.ipynb #c8f81079
+# %% ../../nbs/53_models.decoder.ipynb #ca30a657
 class Decoder(Recommender):
     "Decoder-only transformer for the next film, trained with a full softmax over the catalogue."
     name = "decoder"
@@ -117,18 +120,20 @@ class Decoder(Recommender):
         h = Histories.from_table(train_events); self.item_ids = np.unique(h.item_ids)
         inner = Vocab(self.item_ids).encode(h.item_ids)
         self.popularity = np.log1p(np.bincount(inner, minlength=len(self.item_ids) + 1)[1:]).astype(np.float32)
+        self.follow = Follow.count(inner - 1, h.rows, len(self.item_ids))
         features = film_features(self.item_ids, items, self.config.parts, vectors)
         self.net = DecoderNet(self.config, torch.from_numpy(features))
         self.result = _fit(self, h, inner, train_events, valid, seed, folder)
         return self
 
     def score(self, histories: Histories) -> np.ndarray:
-        "(B, n_items) logits of the next film; for an empty history log(1 + number of viewers)."
-        x, n = pad_last(histories, Vocab(self.item_ids), self.config.max_len)
+        "(B, n_items) logits of the next film plus the weighted memory; for an empty history log(1 + number of viewers)."
+        vocab = Vocab(self.item_ids); x, n = pad_last(histories, vocab, self.config.max_len)
         out = np.tile(self.popularity, (len(histories), 1))
         order = np.argsort(n, kind="stable"); order = order[n[order] > 0]        # alike lengths together: little padding
         for at in np.split(order, range(128, len(order), 128)):
             if len(at): out[at] = last_scores(self.net, x[at, :n[at].max()], n[at])
+        if self.config.memory: out[n > 0] += self.config.memory * log_follow(self.follow, histories, vocab)[n > 0]
         return out
 
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
@@ -140,12 +145,14 @@ class Decoder(Recommender):
     def _save(self, folder):
         save_file({k: v.cpu().contiguous() for k, v in self.net.state_dict().items()}, folder / "model.safetensors")
         save_arrays(folder / "popularity.npz", popularity=self.popularity)
+        save_arrays(folder / "follow.npz", **self.follow.arrays())
 
     def _load(self, folder):
         tensors = load_file(folder / "model.safetensors")
         self.net = DecoderNet(self.config, tensors.get("features", torch.zeros(len(self.item_ids) + 1, 0)))
         self.net.load_state_dict(tensors); self.net.eval()
         self.popularity = load_arrays(folder / "popularity.npz")["popularity"]
+        self.follow = Follow.of(load_arrays(folder / "follow.npz"))
 
 # %% ../../nbs/53_models.decoder.ipynb #e091283b
 @torch.no_grad()
