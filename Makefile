@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 DATA ?= demo
 VENV ?= .venv
 # What `make install` adds to the core: the service, the figures of `movierec report`. Extra words for pip, such as an index of CPU-only builds: PIP_ARGS.
-EXTRAS ?= serve,reports,baselines,tf,text
+EXTRAS ?= serve,reports,baselines,tf,text,vision
 PIP_ARGS ?=
 
 MOVIEREC_HOME ?= artifacts

@@ -63,19 +63,22 @@ def load_encoder(folder):
         raise MovierecError(f"the text model in {folder} can't be loaded ({reason}): get it again, or name another") from None
     return lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False).astype(np.float32)
 
-# %% ../../nbs/31_content.text.ipynb #ae228a5b
-def store_path(folder: Path) -> Path:
+# %% ../../nbs/31_content.text.ipynb #833d19da
+def store_path(
+    folder: Path,        # that holds the model
+    kind: str = "text",  # what the model reads
+) -> Path:
     "Where the vectors made by the model in `folder` are kept: a name of its own for each content of the model's files."
     weights = sorted(folder.rglob("*.safetensors")) or sorted(folder.glob("*.bin"))
     files = [*sorted(folder.rglob("*.json")), *weights]
     key = hashlib.sha256("".join(f"{p.relative_to(folder).as_posix()} {sha256(p)}\n" for p in files).encode())
-    return home() / "cache" / "text" / f"{key.hexdigest()[:16]}.npz"
+    return home() / "cache" / kind / f"{key.hexdigest()[:16]}.npz"
 
 def text_key(text: str) -> str:
     "The name under which the vector of `text` is kept: 32 hex digits of its SHA-256."
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
-# %% ../../nbs/31_content.text.ipynb #3cfd57f1
+# %% ../../nbs/31_content.text.ipynb #d13f8ac7
 def read_store(store: Path) -> dict[str, np.ndarray]:
     "The vectors in `store` by text key; none where there is no store or it is broken."
     if not store.is_file(): return {}
@@ -83,7 +86,7 @@ def read_store(store: Path) -> dict[str, np.ndarray]:
         kept = load_arrays(store)
         return dict(zip(kept["keys"].astype(str).tolist(), kept["vectors"], strict=True))
     except (MovierecError, KeyError, ValueError, EOFError, BadZipFile, zlib.error):
-        log.warning("the text vectors in %s can't be read: they are made again", store.name); return {}
+        log.warning("the vectors in %s can't be read: they are made again", store.name); return {}
 
 def add_to_store(store: Path, new: dict[str, np.ndarray]):
     "Add vectors by text key to `store`, atomically and beside other writers; never fails for want of a place."
@@ -94,7 +97,7 @@ def add_to_store(store: Path, new: dict[str, np.ndarray]):
             every = read_store(store) | new
             with atomic_path(store) as tmp, open(tmp, "wb") as f:
                 save_arrays(f, keys=np.array(list(every), "S32"), vectors=np.stack(list(every.values())))
-    except OSError as e: log.warning("can't keep text vectors in %s: %s", store.parent, e.strerror or e)
+    except OSError as e: log.warning("can't keep vectors in %s: %s", store.parent, e.strerror or e)
 
 # %% ../../nbs/31_content.text.ipynb #c89baa8d
 def encode_texts(
