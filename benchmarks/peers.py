@@ -40,10 +40,8 @@ KINDS = ["cosine", "bm25", "als"]
 PACKAGES = ["rectools[torch]==0.19.0", "torch<2.14", "safetensors", "pyarrow<20"]   # this RecTools holds numpy below 2
 CANDIDATES = [dict(batch_size=32), dict(batch_size=128)]   # small steps learn sooner, the authors' size is 128
 TRIAL = 2                                                  # epochs; after one, all are still at popularity
-OURS = {"decoder": dict(batch_tokens=12_800),               # the settings of the rows with these labels
-        "decoder-all": dict(batch_tokens=5_000),
-        "decoder-float32": dict(batch_tokens=5_000, precision="float32")}   # what the shorter numbers are worth
-THEIRS = {"rectools-sasrec": "32-true", "rectools-sasrec-bfloat16": "bf16-mixed"}   # and to them
+OURS = {"decoder": {}, "decoder-all": {}, "decoder-float32": dict(precision="float32")}   # over the settings of those rows
+THEIRS = {"rectools-sasrec": "32-true", "rectools-sasrec-bfloat16": "bf16-mixed"}
 LENGTH = 100                                               # of the lists the peers hand over
 ONE = dict(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
@@ -194,27 +192,35 @@ def score_step(a, split, dataset):
                          f"{t['fit_s']:.1f}"] for t in json.loads((a.work / name / "search.json").read_text()))
 
 
+def settings_of(label, a) -> dict:
+    "The settings of our row with this label; rows from before `memory` was a setting had none."
+    path = a.save / f"{a.data}_leave-last-out_test_{label.removesuffix('-float32')}_seed{a.seed}.json"
+    return dict(memory=0) | json.loads(path.read_text())["config"]
+
+
 def time_step(a):
     "The transformers in turns, in fresh processes: processor seconds an epoch, and for a thousand users' lists of ten."
     python = environment(a.venv); rounds = []; facts = a.work / "rectools-sasrec/facts.json"
     size = json.loads(facts.read_text())["settings"]["batch_size"] if facts.exists() else CANDIDATES[0]["batch_size"]
     for i in range(a.rounds):
-        turns = {n: [sys.executable, "-W", "ignore", __file__, "--child", a.work, json.dumps(c)] for n, c in OURS.items()}
+        turns = {n: [sys.executable, "-W", "ignore", __file__, "--child", a.work, json.dumps(settings_of(n, a) | c)]
+                 for n, c in OURS.items()}
         turns |= {n: [python, "-W", "ignore", HERE / "peers_rectools.py", "time", a.work, a.work / "time", "--settings",
                       json.dumps(dict(batch_size=size)), "--precision", p] for n, p in THEIRS.items()}
         for name, command in turns.items():
             got = json.loads(run(*command, capture=True).splitlines()[-1])
             rounds.append(dict(name=name, round=i, **got))
             print(f"round {i + 1}/{a.rounds} {name:24} {got['epoch_s']:6.1f} s an epoch, {got['recommend_s']:5.2f} s for 1,000 users", flush=True)
-    t = pd.DataFrame(rounds)
-    median = t.groupby("name")[["epoch_s", "recommend_s"]].median().round(3)
-    write_json(REPORTS / "runs/peers_seconds.json", dict(median=median.to_dict("index"), rounds=rounds, threads=1, batch_size=size, kind="processor seconds"))
+        median = pd.DataFrame(rounds).groupby("name")[["epoch_s", "recommend_s"]].median().round(3)
+        write_json(REPORTS / "runs/peers_seconds.json", dict(median=median.to_dict("index"), rounds=rounds, threads=1,
+                                                             batch_size=size, kind="processor seconds"))
     print(median)
 
 
 def child(work: Path, config: dict, batches: int = 12, users: int = 1000):
     "Our side of `time`: some training steps of the decoder, and its lists of ten for the same users."
     import torch
+    from movierec.follow import Follow
     from movierec.data.sequences import Vocab, make_batch, training_batches
     from movierec.models.decoder import Decoder, DecoderNet, next_item_loss
     from movierec.train import autocast, pick_precision
@@ -224,6 +230,7 @@ def child(work: Path, config: dict, batches: int = 12, users: int = 1000):
     model = Decoder(Decoder.Config(**config)); c = model.config; model.item_ids = np.unique(h.item_ids)
     inner = Vocab(model.item_ids).encode(h.item_ids)
     model.net = DecoderNet(c, torch.zeros(len(model.item_ids) + 1, 0)); model.popularity = np.zeros(len(model.item_ids), np.float32)
+    model.follow = Follow.count(inner - 1, h.rows, len(model.item_ids))
     dtype = pick_precision(c.precision, torch.device("cpu"))
     opt = torch.optim.AdamW(model.net.parameters(), lr=c.learning_rate, betas=(.9, .98), weight_decay=c.weight_decay)
     plan = training_batches(h.offsets, c.max_len, c.batch_tokens, np.random.default_rng(0))
