@@ -95,21 +95,22 @@ def histories_from_lists(
 
 Histories.from_table, Histories.from_lists = staticmethod(histories_from_table), staticmethod(histories_from_lists)
 
-# %% ../../nbs/15_data.sequences.ipynb #32bd9243
+# %% ../../nbs/15_data.sequences.ipynb #141dae35
 def pad_last(
     histories: Histories,
     vocab: Vocab,
     max_len: int,  # events kept a user, counted from the end, unknown items dropped first
 ):
-    "The last `max_len` known items of each user, right-padded: `(x (B, L) int64, lengths (B,) int64)`, L ≤ max_len."
+    "The last `max_len` known items of each user and their times, right-padded with 0: `(x (B, L), times (B, L), lengths (B,))`, int64, L ≤ max_len."
     inner, rows = vocab.encode(histories.item_ids), histories.rows
     known = inner > 0; inner, rows = inner[known], rows[known]
     counts = np.bincount(rows, minlength=len(histories)); starts = _offsets(counts)[:-1]
     lengths = np.minimum(counts, max_len)
     col = np.arange(len(inner)) - starts[rows] - (counts - lengths)[rows]   # < 0: older than the last max_len
-    x = np.zeros((len(histories), max(1, lengths.max(initial=0))), np.int64)
-    keep = col >= 0; x[rows[keep], col[keep]] = inner[keep]
-    return x, lengths
+    x, times = np.zeros((2, len(histories), max(1, lengths.max(initial=0))), np.int64)
+    keep = col >= 0; at = rows[keep], col[keep]
+    x[at], times[at] = inner[keep], histories.timestamps[known][keep]
+    return x, times, lengths
 
 # %% ../../nbs/15_data.sequences.ipynb #5cf2af91
 @dataclass
