@@ -26,10 +26,12 @@ def test_histories_are_each_users_events_in_order(seed):
 @pytest.mark.parametrize("max_len", [1, 3, 1000])
 def test_pad_last_keeps_the_last_known_items(max_len):
     h = Histories.from_table(table()); vocab = Vocab(range(10, 60))
-    x, n = pad_last(h, vocab, max_len)
+    x, times, n = pad_last(h, vocab, max_len)
     for i in range(len(h)):
         known = [j for j in vocab.encode(h[i:i + 1].item_ids) if j][-max_len:]
         assert n[i] == len(known) and x[i, :n[i]].tolist() == known and not x[i, n[i]:].any()
+        there = vocab.encode(h[i:i + 1].item_ids) > 0
+        assert times[i, :n[i]].tolist() == h[i:i + 1].timestamps[there][-max_len:].tolist() and not times[i, n[i]:].any()
 
 
 @pytest.mark.parametrize("max_len,tokens", [(8, 64), (13, 40), (200, 12_800), (5, 1)])
