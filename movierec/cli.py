@@ -270,17 +270,20 @@ def _title(items, item_id: int) -> str:
     film = items.loc[item_id]
     return film.title if film.year is None or film.year != film.year else f"{film.title} ({int(film.year)})"
 
-# %% ../nbs/87_cli.ipynb #b7188f5d
+# %% ../nbs/87_cli.ipynb #ecb8f335
 @app.command("build")
 def build_(data: Data = "demo", out: Annotated[Optional[Path], typer.Option(help="Folder of the bundle (default: MOVIEREC_BUNDLE, artifacts/bundle).")] = None,
-           from_: Annotated[Optional[Path], typer.Option("--from", help="A model that `movierec train` made of this data; trains none.")] = None,
+           models: Annotated[Optional[str], typer.Option(help="The models to put in, comma-separated; the first answers /recommendation (default: decoder,taste,rating,item-knn,pearson,content).")] = None,
+           from_: Annotated[Optional[list[Path]], typer.Option("--from", help="A model that `movierec train` made of this data; may be repeated. Trains none but those that --models names besides.")] = None,
            epochs: Epochs = None, max_minutes: Minutes = None, set_: Settings = None, seed: Seed = 0, device: Device = "auto"):
-    "Train on a dataset and write the bundle that the service loads."
+    """Train on a dataset and write the bundle that the service loads.
+
+    --epochs and --set are for the model that answers /recommendation; --max-minutes holds for each model."""
     from movierec.bundle import build_bundle
-    out = out or bundle_dir()
-    manifest = build_bundle(data, out, seed=seed, epochs=epochs, max_minutes=max_minutes, device=device,
-                            model_options=parse_settings(set_), trained=load_any(from_) if from_ else None)
-    print(f"bundle {manifest['version']} ({manifest['dataset']}) in {out}")
+    out, names = out or bundle_dir(), [n.strip() for n in (models or "").split(",") if n.strip()]
+    manifest = build_bundle(data, out, seed=seed, epochs=epochs, max_minutes=max_minutes, device=device, models=names,
+                            model_options=parse_settings(set_), trained=[load_any(f) for f in from_ or []])
+    print(f"bundle {manifest['version']} ({manifest['dataset']}: {', '.join(manifest['models'])}) in {out}")
 
 @app.command("serve")
 def serve_(bundle: Annotated[Optional[Path], typer.Option(help="The bundle (default: MOVIEREC_BUNDLE, artifacts/bundle).")] = None,

@@ -25,15 +25,14 @@ from .service.engine import Engine
 from .service.routes import State, install
 from .service.settings import Settings, available_cores, limit_threads, load_settings, model_threads
 
-# %% ../nbs/85_serve.ipynb #79f0c985
+# %% ../nbs/85_serve.ipynb #4d873c2d
 BUILD = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)   # Ctrl-C reaches the server, which stops us
 from movierec.bundle import build_bundle
 from movierec.core import MovierecError
-name, out, minutes, model = sys.argv[1:]
-limit = dict(max_minutes=float(minutes)) if model == "decoder" else {}
-try: build_bundle(name, out, model=model, **limit)
+name, out, minutes, models = sys.argv[1:]
+try: build_bundle(name, out, models=[m for m in models.split(",") if m], max_minutes=float(minutes) or None)
 except MovierecError as e: print(e); sys.exit(1)
 """
 
@@ -42,11 +41,11 @@ def is_missing(path: Path) -> bool:
     "Whether a bundle may be built at `path`: nothing is there, or an empty folder."
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
-# %% ../nbs/85_serve.ipynb #54f0fb46
+# %% ../nbs/85_serve.ipynb #bed2fe32
 def run_build(settings: Settings, state: State, stop: threading.Event):
     "Build the bundle in a child process, telling `state.why` how long it has been going."
     env = {**os.environ, "OMP_NUM_THREADS": str(available_cores())}   # nobody else works yet
-    words = [settings.build, str(settings.bundle), str(settings.build_minutes), settings.build_model]
+    words = [settings.build, str(settings.bundle), str(settings.build_minutes), settings.build_models]
     said = tempfile.TemporaryFile("w+")
     child = subprocess.Popen([sys.executable, "-c", BUILD, *words], stdout=said, env=env)
     began = told = time.monotonic()

@@ -179,8 +179,56 @@ def test_posters_are_kept_where_there_are_some(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_build_from_the_demo(tmp_path):
-    m = build_bundle("demo", tmp_path / "b", model="markov")
+    m = build_bundle("demo", tmp_path / "b", models=["markov"])
     b = Bundle.load(tmp_path / "b")
     assert m["source"]["simulated"] is True and m["metrics"]["part"] == "valid"
     assert b.model.name == "markov" and len(b.items) >= 400
     assert 0 < m["metrics"]["NDCG@10"]["value"] < 1
+
+
+# ---- several models -----------------------------------------------------------------------------------------------
+
+
+def test_several_models_come_back_in_a_fresh_process(tmp_path):
+    from movierec.models.neighbors import ItemKNN
+    from movierec.models.rating import Rating, RatingConfig
+
+    data = dataset()
+    rating = Rating(RatingConfig(embedding_dim=2, watch_dim=2, epochs=1)).fit(data.interactions, data.items)
+    item_knn = ItemKNN().fit(data.interactions, data.items)
+    save_bundle(tmp_path / "b", data, {**models(data), "rating": rating, "item-knn": item_knn})
+    code = "import sys; from movierec.bundle import Bundle; b = Bundle.load(sys.argv[1]); print(*b.models, *b.seen.get(1))"
+    assert run(code, tmp_path / "b").stdout.split() == "markov popular rating item-knn 1 2 3 4 5 7 8".split()
+    assert len(Bundle.load(tmp_path / "b").seen) == data.n_users
+
+
+def test_without_a_model_of_viewers_the_bundle_tells_nothing_of_them(built):
+    assert not (built / "histories.npz").exists() and Bundle.load(built).seen is None
+
+
+def test_a_damaged_histories_file_is_refused(tmp_path):
+    from movierec.models.rating import Rating, RatingConfig
+
+    data = dataset()
+    rating = Rating(RatingConfig(embedding_dim=2, watch_dim=0, epochs=1)).fit(data.interactions, data.items)
+    save_bundle(tmp_path / "b", data, {**models(data), "rating": rating})
+    f = tmp_path / "b/histories.npz"
+    f.write_bytes(f.read_bytes()[:-1])
+    with pytest.raises(MovierecError, match="histories.npz"):
+        Bundle.load(tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_trained_models_are_put_in_as_they_are(tmp_path):
+    from movierec.data.datasets import load_dataset
+    from movierec.models.registry import make_model
+
+    demo = load_dataset("demo")
+    ready = [make_model(n).fit(demo.interactions, demo.items) for n in ("markov", "item-knn")]
+    m = build_bundle("demo", tmp_path / "b", trained=ready)
+    assert m["models"] == ["markov", "item-knn", "popular"]
+    m = build_bundle("demo", tmp_path / "b", trained=ready[1:], models=["top-rated", "popular"])
+    assert m["models"] == ["top-rated", "item-knn", "popular"]
+    assert Bundle.load(tmp_path / "b").model.name == "top-rated"
+    with pytest.raises(MovierecError, match="did you mean"):
+        build_bundle("demo", tmp_path / "b", models=["decodr"])

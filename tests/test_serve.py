@@ -518,7 +518,7 @@ def test_schemathesis_finds_no_surprise(folder):
 
 
 def test_server_lives_while_it_builds_and_then_answers(tmp_path):
-    with Server(tmp_path, MOVIEREC_BUILD_MODEL="markov") as server:
+    with Server(tmp_path, MOVIEREC_BUILD_MODELS="markov") as server:
         until(lambda: server.get("/healthz")[0] == 200)
         status, body = server.get("/readyz")
         assert status == 503 and "building" in until(lambda: server.get("/readyz")[1].get("detail") or "building")
@@ -538,7 +538,7 @@ def test_server_lives_while_it_builds_and_then_answers(tmp_path):
 
 
 def test_two_workers_build_once_and_share_the_cores(tmp_path):
-    with Server(tmp_path, "--workers", "2", MOVIEREC_BUILD_MODEL="markov") as server:
+    with Server(tmp_path, "--workers", "2", MOVIEREC_BUILD_MODELS="markov") as server:
         until(lambda: server.text().count("ready: ") == 2, 120)
         assert server.text().count("INFO movierec.bundle: bundle") == 1
         assert len(set(re.findall(r"(\d+) thread\(s\)", server.text()))) == 1

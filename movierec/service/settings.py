@@ -20,15 +20,15 @@ from ..core import MovierecError, bundle_dir
 MAX_HISTORY = 10_000   # films a history may hold
 MAX_K = 1000           # films an answer may hold
 
-# %% ../../nbs/81_service.settings.ipynb #e95a480a
+# %% ../../nbs/81_service.settings.ipynb #566270b3
 class Settings(BaseSettings):
     "Settings of one service process, from `MOVIEREC_*`."
     model_config = SettingsConfigDict(env_prefix="MOVIEREC_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     bundle: Path = Field(default_factory=bundle_dir, description="the bundle to load")
     build: str = Field("demo", description="dataset to build a bundle from where there is none; 'none': don't build")
-    build_minutes: float = Field(3, gt=0, le=24 * 60, description="most minutes of training such a build may take")
-    build_model: str = Field("decoder", description="model of such a bundle")
+    build_minutes: float = Field(0, ge=0, le=24 * 60, description="most minutes of training a model of it; 0: as `movierec build`")
+    build_models: str = Field("", description="models of such a bundle, comma-separated; empty: as `movierec build`")
     max_body: int = Field(1 << 20, ge=1 << 10, le=1 << 30, description="largest request body in bytes")
     batch_size: int = Field(32, ge=1, le=1024, description="most requests scored together")
     batch_wait_ms: float = Field(2, ge=0, le=1000, description="longest wait for company once two requests are there")
