@@ -190,14 +190,14 @@ def load_bundle(path, tries: int = 20) -> Bundle:
         if isinstance(got, Exception): raise got
         return got
 
-# %% ../nbs/70_bundle.ipynb #00d27f91
+# %% ../nbs/70_bundle.ipynb #65eb4b4b
 DEFAULT_MODELS = ("decoder", "taste", "rating", "item-knn", "pearson", "content")
 NEEDS = {"content": ("sentence_transformers", "text"), "tfrs": ("tensorflow", "tf"), "tfrs-side": ("tensorflow", "tf"),
          "lightfm": ("lightfm", "baselines"), "als": ("implicit", "baselines"), "fm": ("myfm", "baselines")}
 PRESETS = {
-    ("demo", "decoder"): dict(embedding_dim=64, epochs=30, max_minutes=1.2, metadata="genres,year"),
-    ("demo", "taste"): dict(embedding_dim=64, n_layers=1, epochs=8, max_minutes=.6),
-    ("demo", "rating"): dict(embedding_dim=8, watch_dim=8, epochs=5, max_minutes=.4),
+    ("demo", "decoder"): dict(embedding_dim=64, epochs=30, max_minutes=1, metadata="genres,year"),
+    ("demo", "taste"): dict(embedding_dim=64, n_layers=1, epochs=8, max_minutes=.5),
+    ("demo", "rating"): dict(embedding_dim=8, watch_dim=8, epochs=5, max_minutes=.3),
     ("demo", "pearson"): dict(min_overlap=20, beta=50., min_average=2.5),
     ("demo", "tfrs-side"): dict(embedding_dim=16, epochs=4),
 }
