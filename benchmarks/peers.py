@@ -202,18 +202,21 @@ def time_step(a):
     "The transformers in turns, in fresh processes: processor seconds an epoch, and for a thousand users' lists of ten."
     python = environment(a.venv); rounds = []; facts = a.work / "rectools-sasrec/facts.json"
     size = json.loads(facts.read_text())["settings"]["batch_size"] if facts.exists() else CANDIDATES[0]["batch_size"]
+    theirs = lambda what, *more: [python, "-W", "ignore", HERE / "peers_rectools.py", what, a.work, a.work / "time",
+                                  "--settings", json.dumps(dict(batch_size=size)), *more]
+    shares = json.loads(run(*theirs("profile", "--batches", 4), capture=True).splitlines()[-1])
     for i in range(a.rounds):
         turns = {n: [sys.executable, "-W", "ignore", __file__, "--child", a.work, json.dumps(settings_of(n, a) | c)]
                  for n, c in OURS.items()}
-        turns |= {n: [python, "-W", "ignore", HERE / "peers_rectools.py", "time", a.work, a.work / "time", "--settings",
-                      json.dumps(dict(batch_size=size)), "--precision", p] for n, p in THEIRS.items()}
+        turns |= {n: theirs("time", "--precision", p) for n, p in THEIRS.items()}
         for name, command in turns.items():
             got = json.loads(run(*command, capture=True).splitlines()[-1])
             rounds.append(dict(name=name, round=i, **got))
             print(f"round {i + 1}/{a.rounds} {name:24} {got['epoch_s']:6.1f} s an epoch, {got['recommend_s']:5.2f} s for 1,000 users", flush=True)
         median = pd.DataFrame(rounds).groupby("name")[["epoch_s", "recommend_s"]].median().round(3)
         write_json(REPORTS / "runs/peers_seconds.json", dict(median=median.to_dict("index"), rounds=rounds, threads=1,
-                                                             batch_size=size, kind="processor seconds"))
+                                                             batch_size=size, kind="processor seconds",
+                                                             rectools_profile=shares))
     print(median)
 
 

@@ -3,11 +3,12 @@
     python benchmarks/peers_rectools.py fit WORK OUT --settings '{"batch_size": 32}' --minutes 20 --epochs 100
     python benchmarks/peers_rectools.py recommend WORK OUT --k 100
     python benchmarks/peers_rectools.py time WORK OUT --batches 8 --users 1000
+    python benchmarks/peers_rectools.py profile WORK OUT --batches 4
 
 `fit` trains on WORK/train.parquet for at most so many epochs and processor minutes and looks at NDCG@10 on
 WORK/valid.parquet after each epoch; weights, optimiser and log stand in OUT after each epoch, and the same command goes
 on from there. `recommend` writes OUT/valid.parquet and OUT/test.parquet with the weights of the best epoch. `time`
-prints the processor seconds of training batches and of recommending. Nothing here ever sees a test target.
+prints the processor seconds of training batches and of recommending, `profile` which operations take them. Nothing here ever sees a test target.
 """
 import argparse
 import json
@@ -157,9 +158,17 @@ def clocked(a):
     print(json.dumps(dict(epoch_s=float(np.median(watch.seconds[1:])) * len(users) / size, recommend_s=clock.read()[0])))
 
 
+def profiled(a):
+    data = table(a.work / "train.parquet"); seed_everything(a.seed)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p:
+        make_model(a.settings, 1, batches=a.batches).fit(data)
+    took = pd.Series({e.key: e.self_cpu_time_total for e in p.key_averages()}).sort_values(ascending=False)
+    print(json.dumps((took / took.sum()).head(10).round(4).to_dict()))
+
+
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("what", choices=["fit", "recommend", "time"])
+    ap.add_argument("what", choices=["fit", "recommend", "time", "profile"])
     ap.add_argument("work", type=Path, help="folder with train.parquet, valid.parquet (user_id, item_id, time), users.parquet")
     ap.add_argument("out", type=Path, help="folder of this run")
     ap.add_argument("--settings", type=json.loads, default={}, help="JSON of SASRecModel arguments, over the defaults above")
@@ -174,4 +183,4 @@ if __name__ == "__main__":
     a = ap.parse_args()
     warnings.simplefilter("ignore"); logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(1); a.out.mkdir(parents=True, exist_ok=True)
-    dict(fit=fit, recommend=recommend, time=clocked)[a.what](a)
+    dict(fit=fit, recommend=recommend, time=clocked, profile=profiled)[a.what](a)
