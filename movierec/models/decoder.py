@@ -6,7 +6,7 @@
 __all__ = ['GAPS', 'DecoderConfig', 'film_features', 'gap_steps', 'DecoderNet', 'next_item_loss', 'Decoder', 'last_vectors',
            'gaps_before', 'valid_ndcg']
 
-# %% ../../nbs/53_models.decoder.ipynb #c63e84a1
+# %% ../../nbs/53_models.decoder.ipynb #2e00f51c
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..core import MovierecError, seed_everything
 from ..data.sequences import Batch, Histories, Vocab, make_batch, pad_last, training_batches
 from ..data.split import Split
 from ..evaluate import make_question, ranks_of
-from ..follow import Follow, log_follow
+from ..follow import Follow, count_paces, log_follow, pace
 from ..layers import Block, Dropout
 from ..losses import linear_cross_entropy
 from ..metrics import genre_matrix, ndcg
@@ -124,7 +124,7 @@ def next_item_loss(net: DecoderNet, batch: Batch, times: Batch = None):
     h = net(x, films, gaps)[y > 0]                                                   # (N, D)
     return linear_cross_entropy(h, films[1:], net.bias, y[y > 0] - 1), len(h)
 
-# %% ../../nbs/53_models.decoder.ipynb #56bed9f6
+# %% ../../nbs/53_models.decoder.ipynb #d3f79d17
 class Decoder(Recommender):
     "Decoder-only transformer for the next film, trained with a full softmax over the catalogue."
     name = "decoder"
@@ -141,7 +141,8 @@ class Decoder(Recommender):
         h = Histories.from_table(train_events); self.item_ids = np.unique(h.item_ids)
         inner = Vocab(self.item_ids).encode(h.item_ids)
         self.popularity = np.log1p(np.bincount(inner, minlength=len(self.item_ids) + 1)[1:]).astype(np.float32)
-        self.follow = Follow.count(inner - 1, h.rows, len(self.item_ids))
+        n = len(self.item_ids)
+        self.follow = count_paces(inner - 1, h.rows, h.timestamps, n) if self.config.query_time else [Follow.count(inner - 1, h.rows, n)]
         features = film_features(self.item_ids, items, self.config.parts, vectors)
         self.net = DecoderNet(self.config, torch.from_numpy(features))
         self.result = _fit(self, h, inner, train_events, valid, seed, folder)
@@ -162,14 +163,17 @@ class Decoder(Recommender):
         "(n_items, D+1): each film's vector and its bias."
         return torch.cat([self.net.films()[1:], self.net.bias[:, None]], 1).float().cpu().numpy()
 
-    def memory(self, histories: Histories) -> np.ndarray:
-        "(B, n_items) what the counts add to the logits."
-        return self.config.memory * log_follow(self.follow, histories, Vocab(self.item_ids))
+    def memory(self, histories: Histories, now=None) -> np.ndarray:
+        "(B, n_items) what the counts add to the logits; those of the request's pace, where `now` is told."
+        told = now is not None and self.config.query_time and len(histories.timestamps)
+        last = histories.timestamps[np.maximum(histories.offsets[1:] - 1, 0)] if told else 0
+        which = np.where(last > 0, 1 + pace(np.asarray(now) - last), 0) if told else None
+        return self.config.memory * log_follow(self.follow, histories, Vocab(self.item_ids), which)
 
     def score(self, histories: Histories, now=None) -> np.ndarray:
         "(B, n_items) logits of the next film plus the memory; for an empty history log(1 + number of viewers)."
         u = self.embed(histories, now); out = u @ self.item_vectors().T
-        if self.config.memory: out += self.memory(histories)
+        if self.config.memory: out += self.memory(histories, now)
         out[u[:, -1] == 0] = self.popularity
         return out
 
@@ -182,14 +186,15 @@ class Decoder(Recommender):
     def _save(self, folder):
         save_file({k: v.cpu().contiguous() for k, v in self.net.state_dict().items()}, folder / "model.safetensors")
         save_arrays(folder / "popularity.npz", popularity=self.popularity)
-        save_arrays(folder / "follow.npz", **self.follow.arrays())
+        save_arrays(folder / "follow.npz", **{f"{i}.{k}": a for i, f in enumerate(self.follow) for k, a in f.arrays().items()})
 
     def _load(self, folder):
         tensors = load_file(folder / "model.safetensors")
         self.net = DecoderNet(self.config, tensors.get("features", torch.zeros(len(self.item_ids) + 1, 0)))
         self.net.load_state_dict(tensors); self.net.eval()
         self.popularity = load_arrays(folder / "popularity.npz")["popularity"]
-        self.follow = Follow.of(load_arrays(folder / "follow.npz"))
+        a = load_arrays(folder / "follow.npz"); n = len({k.split(".")[0] for k in a})
+        self.follow = [Follow.of({k.removeprefix(f"{i}."): x for k, x in a.items() if k.startswith(f"{i}.")}) for i in range(n)]
 
 # %% ../../nbs/53_models.decoder.ipynb #885d5d8f
 @torch.no_grad()
