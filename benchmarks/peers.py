@@ -112,8 +112,9 @@ def measure(name, folder, split, part, dataset, seed):
     "The row and per-user results of a peer's lists, by our `evaluate`."
     facts = json.loads((folder / "facts.json").read_text())
     recs = checked(pd.read_parquet(folder / f"{part}.parquet"), split, part, split.targets(part).user_id)
+    cut = facts.get("training", {}).get("stopped", "").startswith("after")     # by the budget, not by valid: the name says so
     result = evaluate(Lists(name, recs, np.unique(split.train.item_id)), split, part, seed=seed, dataset=dataset,
-                      label=f"peer-{name}")
+                      label=f"peer-{name}" + (f"-{facts['training']['epochs']}-epochs" if cut else ""))
     row, each = result.row, result.per_user.drop(columns="rank_unfiltered")
     each["rank"] = each["rank"].where(each["rank"] <= LENGTH, np.inf)       # the list ends there: what is beyond is unknown
     each["MRR"] = reciprocal_rank(each["rank"])
@@ -180,6 +181,7 @@ def score_step(a, split, dataset):
     "Rows of all lists that are there, and the log of what was tried on valid."
     names = finished(a.work)
     for name in names:
+        for old in a.save.glob(f"{dataset.name}_leave-last-out_*_peer-{name}*_seed{a.seed}.*"): old.unlink()   # cut earlier
         for part in ("valid", "test"):
             row, each = measure(name, a.work / name, split, part, dataset, a.seed)
             path = save_result(row, a.save, per_user=each); m = row["metrics"]
