@@ -83,7 +83,7 @@ def write_json(path, obj, indent: int = 1):
     "Write `obj` to `path` as JSON, atomically; NaN and infinities are refused, since JSON has none."
     write_text(path, json.dumps(obj, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
-# %% ../nbs/00_core.ipynb #d478d16c
+# %% ../nbs/00_core.ipynb #79da0a01
 @contextmanager
 def atomic_dir(
     path,  # the folder to (re)place
@@ -93,8 +93,7 @@ def atomic_dir(
     tmp = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
         yield tmp
-        for p in tmp.rglob("*"): _fsync(p)
-        os.chmod(tmp, 0o755)
+        for p in [tmp, *tmp.rglob("*")]: os.chmod(p, 0o755 if p.is_dir() else 0o644); _fsync(p)   # some writers keep others out
         old = tmp.with_suffix(".old.tmp")
         if path.exists(): os.replace(path, old)
         os.replace(tmp, path); _fsync(path.parent)

@@ -24,7 +24,7 @@ from .index import build_index, load_index
 from .recommender import Recommender, load_arrays, make_config, save_arrays, top_k
 from .rerank import mmr, relevance
 
-# %% ../nbs/62_pipeline.ipynb #302ebd0f
+# %% ../nbs/62_pipeline.ipynb #0fe427ce
 @dataclass
 class PipelineConfig:
     "How many films each generator brings, and how the list is ordered."
@@ -33,7 +33,7 @@ class PipelineConfig:
     content: int = 60        # films like the recent ones by text, poster and metadata
     popular: int = 20        # films that many watch
     recent: int = 10         # so many last films of the history are the recent ones …
-    half_life: float = 3.    # … and one so much further back weighs half
+    half_life: float = 2.    # … and one so much further back weighs half
     limit: int = 300         # candidates that are scored, at most (or twice the films asked for)
     diversity: float = .1    # weight of variety in the order, 0..1; chosen on ML-1M's valid part
 
@@ -114,7 +114,7 @@ class Stopwatch:
     def __call__(self, name: str, kept: int):
         now = time.perf_counter(); self.stages.append(dict(name=name, kept=int(kept), ms=round(1e3 * (now - self.last), 3))); self.last = now
 
-# %% ../nbs/62_pipeline.ipynb #5a23d520
+# %% ../nbs/62_pipeline.ipynb #632bb350
 class Pipeline:
     "Retrieval → filtering → scoring → ordering → reasons, as one object."
     def __init__(self,
@@ -138,6 +138,11 @@ class Pipeline:
         ok = self.filterable.mask(filters) if filters else np.ones(len(self.item_ids), bool)
         ok[seen] = False
         return ok
+
+    def read(self, histories: Histories, now=None) -> tuple:
+        "What the ranker makes of histories: user vectors (B, D+1), and what its counts add to each film's score (B, n)."
+        asked = (histories,) if now is None or not self.ranker.uses_now else (histories, np.asarray(now))
+        return self.ranker.embed(*asked), self.ranker.memory(*asked)
 
 # %% ../nbs/62_pipeline.ipynb #6c79ffcb
 def retrieve(self, u: np.ndarray, recent: np.ndarray, ok: np.ndarray, k: int, sequential: bool) -> dict:
@@ -182,7 +187,7 @@ def one(self, u, memory, seen: np.ndarray, k: int, filters=None, sequential=True
 
 Pipeline.one = one
 
-# %% ../nbs/62_pipeline.ipynb #7d8b72bd
+# %% ../nbs/62_pipeline.ipynb #7b80cd50
 def explain(self, history: list, ids: list, sources: list) -> list:
     "`Facts` of each film of the list `ids`."
     why = counterfactuals(history, leave_one_out(self.ranker, history, ids))
@@ -196,15 +201,18 @@ def ask(
     sequential: bool = True,  # False: retrieval alone, in its own order
     diversity: float = None,  # 0..1, None: the default of the settings
     explain: bool = False,    # whether to give reasons
-    timestamps=None,          # unix seconds of each film; they only tell the order
+    timestamps=None,          # unix seconds of each film: they tell the order, and the time since
+    now=None,                 # unix seconds of the request, for a ranker that reads it
     exclude_seen: bool = True,
 ) -> PipelineAnswer:
     "A list for one history."
     if k < 1: raise MovierecError(f"k is {k}, but a list needs at least 1 film")
     check_diversity(0 if diversity is None else diversity); lap = Stopwatch()
-    if timestamps is not None: history = [history[j] for j in np.argsort(np.asarray(timestamps), kind="stable")]
-    inner = self.vocab.encode(np.clip(np.asarray(list(history), dtype=np.int64), -1, 2**31 - 1)); known = [int(i) for i, j in zip(history, inner) if j]
-    h = Histories.from_lists([known]); u = self.ranker.embed(h)[0]; memory = self.ranker.memory(h)[0]; lap("read", len(known))
+    order = np.arange(len(history)) if timestamps is None else np.argsort(np.asarray(timestamps), kind="stable")
+    history = [history[j] for j in order]; times = [0 if timestamps is None else int(timestamps[j]) for j in order]
+    inner = self.vocab.encode(np.clip(np.asarray(history, dtype=np.int64), -1, 2**31 - 1)); known = [int(i) for i, j in zip(history, inner) if j]
+    h = Histories.from_lists([known], [[t for t, j in zip(times, inner) if j]])
+    u, memory = (a[0] for a in self.read(h, None if now is None else [now])); lap("read", len(known))
     cols, scores, found = one(self, u, memory, inner[inner > 0] - 1, k, filters, sequential, diversity, exclude_seen, lap)
     ids = self.item_ids[cols].tolist(); sources = [sources_of(found, c, self.item_ids) for c in cols]
     reasons = []
@@ -215,10 +223,10 @@ def ask(
 
 Pipeline.explain, Pipeline.ask = explain, ask
 
-# %% ../nbs/62_pipeline.ipynb #24793cad
-def lists(self, histories: Histories, k: int = 10, **options) -> np.ndarray:
+# %% ../nbs/62_pipeline.ipynb #08b780c7
+def lists(self, histories: Histories, k: int = 10, now=None, **options) -> np.ndarray:
     "Columns of everybody's list, −1 where it is shorter: (B, k); options as of `ask`."
-    out = np.full((len(histories), k), -1); u, memory = self.ranker.embed(histories), self.ranker.memory(histories)
+    out = np.full((len(histories), k), -1); u, memory = self.read(histories, now)
     inner = self.vocab.encode(histories.item_ids)
     for b, (lo, hi) in enumerate(zip(histories.offsets, histories.offsets[1:])):
         seen = inner[lo:hi]; cols = one(self, u[b], memory[b], seen[seen > 0] - 1, k, **options)[0]
@@ -232,11 +240,11 @@ class Listed(Recommender):
     name = "pipeline"
     def __init__(self, pipeline: Pipeline, length: int = 50, **options):
         super().__init__(); self.pipeline, self.length, self.options = pipeline, length, options
-        self.item_ids = pipeline.item_ids; self.fit_on = pipeline.ranker.fit_on
+        self.item_ids = pipeline.item_ids; self.fit_on = pipeline.ranker.fit_on; self.uses_now = pipeline.ranker.uses_now
 
-    def score(self, histories: Histories) -> np.ndarray:
+    def score(self, histories: Histories, now=None) -> np.ndarray:
         "(B, n_items): `length` for the first film of the list, 1 for its last, 0 for the others."
-        cols = self.pipeline.lists(histories, self.length, **self.options); out = np.zeros((len(cols), len(self.item_ids) + 1), np.float32)
+        cols = self.pipeline.lists(histories, self.length, now, **self.options); out = np.zeros((len(cols), len(self.item_ids) + 1), np.float32)
         out[np.arange(len(cols))[:, None], cols] = np.arange(self.length, 0, -1)       # column −1 takes the gaps …
         return out[:, :-1]                                                             # … and is dropped
 
