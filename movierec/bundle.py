@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['BUNDLE_FORMAT', 'SOURCE_KEYS', 'DEFAULT_MODELS', 'NEEDS', 'PRESETS', 'with_counts', 'tells_viewers', 'Seen',
            'manifest_version', 'made_with', 'save_bundle', 'Bundle', 'folder_stamp', 'load_bundle', 'missing_package',
-           'bundle_name', 'chosen_models', 'check_films', 'fit_models', 'run_folder', 'fresh_model', 'build_bundle']
+           'bundle_name', 'chosen_models', 'check_films', 'fit_models', 'make_pipeline', 'run_folder', 'fresh_model',
+           'build_bundle']
 
-# %% ../nbs/70_bundle.ipynb #9c781932
+# %% ../nbs/70_bundle.ipynb #c185ca29
 import hashlib
 import json
 import platform
@@ -32,6 +33,7 @@ from .data.sequences import Histories
 from .data.split import make_split
 from .evaluate import evaluate
 from .models.registry import load_model, make_model, model_class
+from .pipeline import Pipeline, neighbour_lists
 from .recommender import load_arrays, save_arrays
 
 # %% ../nbs/70_bundle.ipynb #02100b97
@@ -96,11 +98,12 @@ def _check_place(out: Path):
     if kind != "bundle":
         raise MovierecError(f"{out} is there already and is no bundle: remove it, or choose another place")
 
-# %% ../nbs/70_bundle.ipynb #a3051bf8
+# %% ../nbs/70_bundle.ipynb #bd2b4d36
 def save_bundle(
     out,               # folder to (re)place
     dataset: Dataset,
     models: dict,      # name → fitted Recommender; the first answers, `popular` is the fallback
+    pipeline=None,     # a `Pipeline` around the first model
     **meta,            # kept in the manifest: metrics, seed, …
 ) -> dict:
     "Write a bundle atomically; gives its manifest."
@@ -109,6 +112,7 @@ def save_bundle(
     with FileLock(out.parent / f".{out.name}.lock"), atomic_dir(out) as tmp:
         with_counts(dataset).to_parquet(tmp / "items.parquet")
         for name, model in models.items(): model.save(tmp / name)
+        if pipeline is not None: pipeline.save(tmp / "pipeline")
         if any(map(tells_viewers, models.values())): _write_histories(tmp / "histories.npz", dataset)
         _write_posters(tmp / "posters.parquet", dataset)
         source = {k: dataset.source[k] for k in SOURCE_KEYS if k in dataset.source}
@@ -122,7 +126,7 @@ def _sign(folder, **meta) -> dict:
     write_json(folder / "manifest.json", manifest)
     return manifest
 
-# %% ../nbs/70_bundle.ipynb #ccaa98d6
+# %% ../nbs/70_bundle.ipynb #b1878e7c
 @dataclass
 class Bundle:
     "A loaded bundle: films, models, pictures, and where they came from."
@@ -130,6 +134,7 @@ class Bundle:
     manifest: dict
     items: pd.DataFrame                    # canonical, plus n_ratings
     models: dict                           # name → Recommender
+    pipeline: Pipeline | None = None       # retrieval to reasons, where the model that answers allows it
     seen: Seen | None = None               # who watched what, where a model answers for the data's viewers
     posters: pa.Table | None = None        # item_id, image
     poster_rows: dict = field(default_factory=dict)
@@ -158,12 +163,13 @@ def _verified(path: Path) -> dict:
         raise MovierecError(f"{path}: manifest.json was changed after it was written; build it again")
     return manifest
 
-# %% ../nbs/70_bundle.ipynb #55c7a816
+# %% ../nbs/70_bundle.ipynb #9c8c314c
 def _read(path: Path) -> Bundle:
     "Check and read a bundle."
     manifest = _verified(path)
     models = {name: load_model(path / name) for name in manifest["models"]}
     bundle = Bundle(path, manifest, pd.read_parquet(path / "items.parquet"), models)
+    if "pipeline/manifest.json" in manifest["files"]: bundle.pipeline = Pipeline.load(path / "pipeline", bundle.model, bundle.items)
     if "histories.npz" in manifest["files"]: bundle.seen = Seen(**load_arrays(path / "histories.npz"))
     if (path / "posters.parquet").exists() and "posters.parquet" in manifest["files"]:
         bundle.posters = pq.read_table(path / "posters.parquet")
@@ -190,7 +196,7 @@ def load_bundle(path, tries: int = 20) -> Bundle:
         if isinstance(got, Exception): raise got
         return got
 
-# %% ../nbs/70_bundle.ipynb #65eb4b4b
+# %% ../nbs/70_bundle.ipynb #c5d13d0c
 DEFAULT_MODELS = ("decoder", "taste", "rating", "item-knn", "pearson", "content")
 NEEDS = {"content": ("sentence_transformers", "text"), "tfrs": ("tensorflow", "tf"), "tfrs-side": ("tensorflow", "tf"),
          "lightfm": ("lightfm", "baselines"), "als": ("implicit", "baselines"), "fm": ("myfm", "baselines")}
@@ -200,6 +206,7 @@ PRESETS = {
     ("demo", "rating"): dict(embedding_dim=8, watch_dim=8, epochs=5, max_minutes=.3),
     ("demo", "pearson"): dict(min_overlap=20, beta=50., min_average=2.5),
     ("demo", "tfrs-side"): dict(embedding_dim=16, epochs=4),
+    ("demo", "fusion"): dict(steps=200, batch=256),
 }
 
 # %% ../nbs/70_bundle.ipynb #01f31e12
@@ -230,7 +237,7 @@ def check_films(model, dataset: Dataset):
     if not set(model.item_ids.tolist()) <= set(dataset.items.item_id.tolist()):
         raise MovierecError(f"this {model.name} knows films that {dataset.name} doesn't have: it was trained on other data")
 
-# %% ../nbs/70_bundle.ipynb #77ea3ab2
+# %% ../nbs/70_bundle.ipynb #5f464299
 def fit_models(dataset: Dataset, models: dict, seed: int = 0, folder=None) -> tuple:
     "`({name: fitted model, \"popular\": …}, metrics on valid of the first)`; those already fitted stay as they are."
     split = make_split(dataset, "leave-last-out", seed)
@@ -240,10 +247,25 @@ def fit_models(dataset: Dataset, models: dict, seed: int = 0, folder=None) -> tu
         if model.resumes: extra["folder"] = folder and folder / name
         model.fit(split.train, dataset.items, valid=split.valid, seed=seed, **extra)
         get_logger("bundle").info("%s trained in %.0f s", name, time.monotonic() - began)
-    main = next(iter(models.values()))
-    row = evaluate(main, split, part="valid", items=dataset.items, dataset=dataset.name, seed=seed).row
-    measured = dict(protocol=split.protocol, part="valid", n_users=row["n_users"], **row["metrics"])
+    main, measured = next(iter(models.values())), {}
+    if main.fit_on == "train":               # one that learned from valid can't be measured on it
+        row = evaluate(main, split, part="valid", items=dataset.items, dataset=dataset.name, seed=seed).row
+        measured = dict(protocol=split.protocol, part="valid", n_users=row["n_users"], **row["metrics"])
     return models | {"popular": make_model("popular").fit(dataset.interactions, dataset.items)}, measured
+
+# %% ../nbs/70_bundle.ipynb #f55fa3b0
+def make_pipeline(dataset: Dataset, models: dict, seed: int = 0):
+    "The `Pipeline` around the first of `models`, or None where there can't be one."
+    ranker, log = next(iter(models.values())), get_logger("bundle")
+    if not hasattr(ranker, "embed"): return None
+    from movierec.content.fusion import Config, Fusion
+    train, began = make_split(dataset, "leave-last-out", seed).train, time.monotonic()
+    try: fusion = Fusion(Config(**PRESETS.get((dataset.name, "fusion"), {}))).fit(train, dataset.items, posters=dataset.name, seed=seed)
+    except MovierecError as e: return log.warning("no pipeline: %s", e)
+    knows = next((models[n] for n in ("item-knn", "pearson") if n in models), ranker)
+    near = neighbour_lists(knows, ranker.item_ids)
+    log.info("pipeline from %s and neighbours by %s in %.0f s", "+".join(fusion.reads), knows.name, time.monotonic() - began)
+    return Pipeline(ranker, with_counts(dataset), fusion.of(ranker.item_ids), near)
 
 # %% ../nbs/70_bundle.ipynb #fe31c904
 @contextmanager
@@ -264,7 +286,7 @@ def fresh_model(dataset: str, name: str, main: bool, epochs=None, max_minutes=No
     given = {k: v for k, v in shared.items() if v is not None and (k in known or (main and k == "epochs"))}
     return make_model(name, **PRESETS.get((dataset, name), {}) | given | ((options or {}) if main else {}))
 
-# %% ../nbs/70_bundle.ipynb #cfc6ac44
+# %% ../nbs/70_bundle.ipynb #2d03459c
 def build_bundle(
     dataset_name: str,         # "demo", "ml-1m", …
     out,                       # folder to (re)place
@@ -288,6 +310,6 @@ def build_bundle(
     ready = {n: trained.get(n) or fresh_model(dataset.name, n, n == names[0], **limits) for n in names}
     with run_folder(Path(out)) as folder:
         fitted, metrics = fit_models(dataset, ready, seed, folder)
-        manifest = save_bundle(out, dataset, fitted, metrics=metrics, seed=seed)
+        manifest = save_bundle(out, dataset, fitted, make_pipeline(dataset, fitted, seed), metrics=metrics, seed=seed)
     log.info("bundle %s in %s after %.0f s", manifest["version"], out, time.monotonic() - began)
     return manifest
