@@ -507,7 +507,7 @@ def test_schemathesis_finds_no_surprise(folder):
             @hypothesis.given(case=op.as_strategy())
             def check(case):
                 got = case.call()
-                assert got.status_code < 500, got.text
+                assert got.status_code < 500 or got.status_code == 501, got.text
                 documented = set(case.operation.definition.raw["responses"])
                 assert str(got.status_code) in documented, (got.status_code, case.operation.label, got.text)
 

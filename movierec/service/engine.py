@@ -6,10 +6,11 @@
 __all__ = ['ARTICLES', 'MAGIC', 'EXTRA', 'MAX_HISTORY', 'LIKE', 'Overloaded', 'Batcher', 'close', 'fold', 'slips', 'prefixed',
            'Words', 'worths', 'per_film', 'TitleSearch', 'TitleTable', 'Picture', 'as_picture', 'film_id', 'Task',
            'Answer', 'Missing', 'NotFound', 'Lane', 'Engine', 'lane', 'need', 'Later', 'filterable', 'ask', 'recommend',
-           'pick', 'card', 'movie', 'search', 'picture', 'about', 'check_history', 'TooSlow', 'many', 'prepare',
-           'prepared', 'similar', 'near', 'cell', 'brief', 'like_title', 'stars', 'rank_titles', 'scale']
+           'pick', 'card', 'movie', 'search', 'actors', 'picture', 'about', 'check_history', 'TooSlow', 'many',
+           'prepare', 'prepared', 'similar', 'near', 'cell', 'brief', 'like_title', 'about_text', 'stars',
+           'rank_titles', 'scale']
 
-# %% ../../nbs/83_service.engine.ipynb #253e2a83
+# %% ../../nbs/83_service.engine.ipynb #160bb708
 import hashlib
 import queue
 import re
@@ -29,7 +30,6 @@ from rapidfuzz.process import cdist
 
 from ..cache import history_key, user_key
 from ..core import MovierecError, get_logger
-from ..data.movielens import clean_title
 from ..data.posters import poster_bytes
 from ..data.schema import METADATA_COLUMNS, NO_GENRES, split_list
 from ..data.sequences import Histories
@@ -205,11 +205,12 @@ def _scores(self, q: str) -> np.ndarray:
 
 TitleSearch._scores = _scores
 
-# %% ../../nbs/83_service.engine.ipynb #70059593
+# %% ../../nbs/83_service.engine.ipynb #8da1e140
 class TitleTable:
     "Finds the film that a written title means."
     def __init__(self, titles, years, popularity):
-        self.rows = {}
+        from movierec.data.movielens import clean_title   # here, since it brings polars
+        self.clean, self.rows = clean_title, {}
         for r in np.argsort(-np.asarray(popularity), kind="stable").tolist():
             for key in self._keys(titles[r], years[r]): self.rows.setdefault(key, r)
 
@@ -219,7 +220,7 @@ class TitleTable:
     def __call__(self, text: str) -> int | None:
         "The row of the film, or None."
         plain = self.rows.get(self._keys(text, None)[0])      # some titles have a year in them
-        title, year = clean_title(text)
+        title, year = self.clean(text)
         return self.rows.get(self._keys(title, year)[0]) if year else plain
 
 # %% ../../nbs/83_service.engine.ipynb #137cfcba
@@ -315,7 +316,7 @@ def lane(self, name: str = "") -> Lane:
                 found.batcher = self.make_batcher(partial(self._run, found))
     return found
 
-# %% ../../nbs/83_service.engine.ipynb #7db847e8
+# %% ../../nbs/83_service.engine.ipynb #7707c4cd
 def need(self, *names):
     "The first of these models that the bundle holds; `Missing` says how to get the first."
     for n in names:
@@ -327,7 +328,7 @@ def need(self, *names):
                   f"movierec build --data {m['dataset']} --models {','.join([*have, names[0]])}")
 
 def close(self, timeout: float = 10):
-    "Answer what is running and waiting, refuse what comes, end the threads."
+    "Answer what is running, refuse the rest, end the threads."
     for lane in list(self.lanes.values()): lane.batcher.close(timeout)
     self.later.close(timeout)
 
@@ -490,12 +491,16 @@ def movie(self, movie_id) -> dict | None:
     cells |= {c: split_list(cells[c]) for c in ("actors", "keywords") if c in cells}
     return self.card(row) | {c: v for c, v in cells.items() if v is not None}
 
-# %% ../../nbs/83_service.engine.ipynb #e1126950
+# %% ../../nbs/83_service.engine.ipynb #429ad594
 def search(self, q: str, limit: int = 10) -> list:
     "Cards of the films whose titles answer `q`."
     return [self.card(int(r)) for r in self.search_titles(q, limit)]
 
-Engine.card, Engine.movie, Engine.search = card, movie, search
+def actors(self, item_id: int) -> list:
+    "Who plays in a film."
+    return split_list(self.items.actors.iat[self.row[item_id]]) if "actors" in self.items else []
+
+Engine.card, Engine.movie, Engine.search, Engine.actors = card, movie, search, actors
 
 # %% ../../nbs/83_service.engine.ipynb #00b693a0
 def _poster(self, item_id: int) -> Picture:
@@ -610,7 +615,7 @@ def brief(self, item_id: int, *columns, **more) -> dict:
     r = self.row[item_id]
     return dict(title=self.titles[r]) | more | {c: self.cell(r, c) for c in columns}
 
-# %% ../../nbs/83_service.engine.ipynb #5792585e
+# %% ../../nbs/83_service.engine.ipynb #4b9cd45c
 def like_title(self, text: str, k: int = 10) -> list | None:
     "Films like the one named `text`, or None if no film is named so."
     if (row := self.title_table(text)) is None: return None
@@ -620,7 +625,11 @@ def like_title(self, text: str, k: int = 10) -> list | None:
     if not found and other is not None and i in other.item_ids: found = near(other, i, k)
     return [self.brief(j, "vote_count", "vote_average", similarity=s, poster_path=f"/posters/{j}") for j, s in found]
 
-Engine.cell, Engine.brief, Engine.like_title = cell, brief, like_title
+def about_text(self, text: str, k: int = 10) -> list:
+    "Films that are about what the text says."
+    raise Missing("this service can't search by meaning yet")
+
+Engine.cell, Engine.brief, Engine.like_title, Engine.about_text = cell, brief, like_title, about_text
 
 # %% ../../nbs/83_service.engine.ipynb #518e27b4
 def stars(self, user_id, k: int = 10) -> list:

@@ -6,21 +6,22 @@
 __all__ = ['MAX_HISTORY', 'MAX_K', 'Settings', 'load_settings', 'available_cores', 'count_workers', 'model_threads',
            'limit_threads']
 
-# %% ../../nbs/81_service.settings.ipynb #62a07837
+# %% ../../nbs/81_service.settings.ipynb #e5dac995
 import os
 import sys
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..core import MovierecError, bundle_dir
+from ..events import events_file, parse_arms
 
 # %% ../../nbs/81_service.settings.ipynb #b13e5ee6
 MAX_HISTORY = 10_000   # films a history may hold
 MAX_K = 1000           # films an answer may hold
 
-# %% ../../nbs/81_service.settings.ipynb #566270b3
+# %% ../../nbs/81_service.settings.ipynb #af7555e9
 class Settings(BaseSettings):
     "Settings of one service process, from `MOVIEREC_*`."
     model_config = SettingsConfigDict(env_prefix="MOVIEREC_", env_ignore_empty=True, extra="ignore", frozen=True)
@@ -30,12 +31,36 @@ class Settings(BaseSettings):
     build_minutes: float = Field(0, ge=0, le=24 * 60, description="most minutes of training a model of it; 0: as `movierec build`")
     build_models: str = Field("", description="models of such a bundle, comma-separated; empty: as `movierec build`")
     max_body: int = Field(1 << 20, ge=1 << 10, le=1 << 30, description="largest request body in bytes")
+    max_batch_body: int = Field(16 << 20, ge=1 << 10, le=1 << 30, description="largest body of a batch call in bytes")
+    max_requests: int = Field(512, ge=1, le=100_000, description="most requests in flight; beyond it the answer is 503")
+    request_seconds: float = Field(30, gt=0, le=3600, description="longest time a request may take")
+    batch_seconds: float = Field(120, gt=0, le=3600, description="longest time a batch call may take")
+    batches: int = Field(2, ge=1, le=64, description="batch calls worked on at once; beyond it the answer is 503")
+    rate_limit: float = Field(0, ge=0, le=1e6, description="requests a second from one address; 0: no limit")
+    rate_burst: int = Field(50, ge=1, le=1_000_000, description="requests that may come at once before the rate counts")
+    api_key: SecretStr = Field(SecretStr(""), description="key for batches, events and reloads; empty: none is asked for")
+    cors_origins: str = Field("", description="sites whose pages may call us, comma-separated; empty: none")
+    access_log: bool = Field(True, description="write a JSON line for each request to stderr")
+    redis_url: SecretStr = Field(SecretStr(""), description="Redis for the cache, redis://…; empty: a file on disk")
+    cache_mb: int = Field(256, ge=0, le=1 << 20, description="size of the cache on disk; 0: no cache at all")
+    cache_ttl: int = Field(24 * 60 * 60, ge=1, le=10**8, description="seconds an entry is kept")
+    events: Path = Field(default_factory=events_file, description="SQLite file in which events are kept")
+    arms: str = Field("", description="arms of an experiment with their weights, as in old:9,new:1")
     batch_size: int = Field(32, ge=1, le=1024, description="most requests scored together")
     batch_wait_ms: float = Field(2, ge=0, le=1000, description="longest wait for company once two requests are there")
     queue_size: int = Field(256, ge=1, le=100_000, description="most requests waiting; beyond it the answer is 503")
     poster_cache: int = Field(1024, ge=1, le=100_000, description="pictures kept in memory")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the model; 0: the cores shared by the workers")
     workers: int = Field(0, ge=0, le=1024, description="server processes on this machine; 0: what uvicorn was told")
+
+    @field_validator("arms")
+    @classmethod
+    def _arms(cls, text):
+        try: parse_arms(text); return text
+        except MovierecError as e: raise ValueError(str(e)) from None
+
+    @property
+    def origins(self) -> list: return [o.strip() for o in self.cors_origins.split(",") if o.strip()]
 
 # %% ../../nbs/81_service.settings.ipynb #236a6350
 def load_settings() -> Settings:
