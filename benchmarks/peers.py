@@ -181,10 +181,11 @@ def score_step(a, split, dataset):
     "Rows of all lists that are there, and the log of what was tried on valid."
     names = finished(a.work)
     for name in names:
-        for old in a.save.glob(f"{dataset.name}_leave-last-out_*_peer-{name}*_seed{a.seed}.*"): old.unlink()   # cut earlier
         for part in ("valid", "test"):
             row, each = measure(name, a.work / name, split, part, dataset, a.seed)
             path = save_result(row, a.save, per_user=each); m = row["metrics"]
+            for old in a.save.glob(f"{dataset.name}_leave-last-out_{part}_peer-{name}*_seed{a.seed}.*"):
+                if old.stem != path.stem: old.unlink()       # the same training, ended earlier
             print(f"{part:5} {name:16} " + "  ".join(f"{k} {m[k]['value']:.4f}" for k in ("HR@10", "NDCG@10", "HR@50", "NDCG@50", "MRR"))
                   + f"   → {path.name}", flush=True)
     with open(REPORTS / "searches/peers.csv", "w", newline="") as f:
