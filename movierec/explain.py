@@ -38,7 +38,7 @@ class Evidence:
         for s in self.sources:
             if s not in SOURCES: raise MovierecError(f"{s!r} is no source of films; there are: {', '.join(SOURCES)}")
 
-# %% ../nbs/61_explain.ipynb #8e85b28f
+# %% ../nbs/61_explain.ipynb #358ea658
 def clean(text: str, longest: int = 120) -> str:
     "Text on one line, without control and invisible characters, cut at `longest`."
     kept = (" " if c.isspace() else c for c in str(text) if c.isspace() or unicodedata.category(c)[0] != "C")
@@ -51,7 +51,7 @@ class Film:
     title: str; year: int | None; genres: frozenset; directors: dict; actors: dict
 
     @property
-    def kinds(self): return [(g, self.decade) for g in sorted(self.genres)]
+    def kinds(self): return [(g, self.decade) for g in sorted(self.genres) if self.year]
     @property
     def decade(self): return None if self.year is None else self.year // 10 * 10
 
@@ -96,12 +96,12 @@ def shared(film: Film, other: Film) -> tuple | None:
     for role, mine, theirs in (("director", film.directors, other.directors), ("actor", film.actors, other.actors)):
         if both := [name for key, name in mine.items() if key in theirs]: return role, tuple(both[:2])
 
-# %% ../nbs/61_explain.ipynb #01f1c986
+# %% ../nbs/61_explain.ipynb #b3828f12
 def habit(film: Film, recent: list, shares: dict) -> dict | None:
     "The genre, with its decade or without, of which `recent` films have most beyond its share of the catalogue; as facts."
     had = Counter(k for f in recent for k in [*f.kinds, *((g, None) for g in f.genres)])
     worth = {}
-    for kind in dict.fromkeys([*film.kinds, *((g, None) for g in sorted(film.genres))]):
+    for kind in [*film.kinds, *((g, None) for g in sorted(film.genres))]:
         lift = had[kind] / max(len(recent), 1) / shares[kind]
         if had[kind] >= 2 and lift > 1: worth[kind] = had[kind] * np.log(lift)
     if not worth: return None
@@ -110,7 +110,7 @@ def habit(film: Film, recent: list, shares: dict) -> dict | None:
 
 def kind_shares(films: dict) -> dict:
     "(genre, decade) and (genre, None) → share of the catalogue."
-    n = Counter(k for f in films.values() for k in dict.fromkeys([*f.kinds, *((g, None) for g in f.genres)]))
+    n = Counter(k for f in films.values() for k in [*f.kinds, *((g, None) for g in f.genres)])
     return {k: v / len(films) for k, v in n.items()}
 
 # %% ../nbs/61_explain.ipynb #6e765c71

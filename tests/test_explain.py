@@ -117,6 +117,13 @@ def test_unknown_films_and_odd_types(explainer):
     assert bare.sentence(bare.facts([1], 2)) == TEMPLATES["none"][0]
 
 
+def test_films_of_unknown_year_count_once():
+    items = pd.DataFrame(dict(item_id=range(1, 31), title=[f"F{i}" for i in range(30)], year=None, genres=["War"] * 4 + ["Drama"] * 26))
+    facts = Explainer(items).facts([1, 2, 9], 3)
+    assert (facts.reason, facts.genre, facts.decade, facts.count, facts.of) == ("genre", "War", None, 2, 3)
+    assert Explainer(items).facts([1, 9], 3).reason == "none"
+
+
 def test_quick_enough(demo, explainer):
     cases = [(list(explainer.films)[:200], film, e) for _, film, e in random_cases(demo, 10)]
     took = []
