@@ -8,7 +8,7 @@ __all__ = ['BUNDLE_FORMAT', 'SOURCE_KEYS', 'DEFAULT_MODELS', 'NEEDS', 'PRESETS',
            'bundle_name', 'chosen_models', 'check_films', 'fit_models', 'make_pipeline', 'run_folder', 'fresh_model',
            'build_bundle']
 
-# %% ../nbs/70_bundle.ipynb #c185ca29
+# %% ../nbs/70_bundle.ipynb #c43dffdb
 import hashlib
 import json
 import platform
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from .content.search import Search
 from .core import MovierecError, atomic_dir, get_logger, read_manifest, write_json, write_manifest
 from .data.datasets import load_dataset
 from .data.posters import find_poster
@@ -98,12 +99,13 @@ def _check_place(out: Path):
     if kind != "bundle":
         raise MovierecError(f"{out} is there already and is no bundle: remove it, or choose another place")
 
-# %% ../nbs/70_bundle.ipynb #bd2b4d36
+# %% ../nbs/70_bundle.ipynb #789f5db6
 def save_bundle(
     out,               # folder to (re)place
     dataset: Dataset,
     models: dict,      # name → fitted Recommender; the first answers, `popular` is the fallback
     pipeline=None,     # a `Pipeline` around the first model
+    search=None,       # a fitted `Search`
     **meta,            # kept in the manifest: metrics, seed, …
 ) -> dict:
     "Write a bundle atomically; gives its manifest."
@@ -113,6 +115,7 @@ def save_bundle(
         with_counts(dataset).to_parquet(tmp / "items.parquet")
         for name, model in models.items(): model.save(tmp / name)
         if pipeline is not None: pipeline.save(tmp / "pipeline")
+        if search is not None: search.save(tmp / "search")
         if any(map(tells_viewers, models.values())): _write_histories(tmp / "histories.npz", dataset)
         _write_posters(tmp / "posters.parquet", dataset)
         source = {k: dataset.source[k] for k in SOURCE_KEYS if k in dataset.source}
@@ -126,7 +129,7 @@ def _sign(folder, **meta) -> dict:
     write_json(folder / "manifest.json", manifest)
     return manifest
 
-# %% ../nbs/70_bundle.ipynb #b1878e7c
+# %% ../nbs/70_bundle.ipynb #a1e5277a
 @dataclass
 class Bundle:
     "A loaded bundle: films, models, pictures, and where they came from."
@@ -135,6 +138,7 @@ class Bundle:
     items: pd.DataFrame                    # canonical, plus n_ratings
     models: dict                           # name → Recommender
     pipeline: Pipeline | None = None       # retrieval to reasons, where the model that answers allows it
+    search: Search | None = None           # films by a description
     seen: Seen | None = None               # who watched what, where a model answers for the data's viewers
     posters: pa.Table | None = None        # item_id, image
     poster_rows: dict = field(default_factory=dict)
@@ -163,13 +167,14 @@ def _verified(path: Path) -> dict:
         raise MovierecError(f"{path}: manifest.json was changed after it was written; build it again")
     return manifest
 
-# %% ../nbs/70_bundle.ipynb #9c8c314c
+# %% ../nbs/70_bundle.ipynb #33b3d219
 def _read(path: Path) -> Bundle:
     "Check and read a bundle."
     manifest = _verified(path)
     models = {name: load_model(path / name) for name in manifest["models"]}
     bundle = Bundle(path, manifest, pd.read_parquet(path / "items.parquet"), models)
     if "pipeline/manifest.json" in manifest["files"]: bundle.pipeline = Pipeline.load(path / "pipeline", bundle.model, bundle.items)
+    if "search/manifest.json" in manifest["files"]: bundle.search = Search.load(path / "search")
     if "histories.npz" in manifest["files"]: bundle.seen = Seen(**load_arrays(path / "histories.npz"))
     if (path / "posters.parquet").exists() and "posters.parquet" in manifest["files"]:
         bundle.posters = pq.read_table(path / "posters.parquet")
@@ -286,7 +291,7 @@ def fresh_model(dataset: str, name: str, main: bool, epochs=None, max_minutes=No
     given = {k: v for k, v in shared.items() if v is not None and (k in known or (main and k == "epochs"))}
     return make_model(name, **PRESETS.get((dataset, name), {}) | given | ((options or {}) if main else {}))
 
-# %% ../nbs/70_bundle.ipynb #2d03459c
+# %% ../nbs/70_bundle.ipynb #343702e2
 def build_bundle(
     dataset_name: str,         # "demo", "ml-1m", …
     out,                       # folder to (re)place
@@ -310,6 +315,7 @@ def build_bundle(
     ready = {n: trained.get(n) or fresh_model(dataset.name, n, n == names[0], **limits) for n in names}
     with run_folder(Path(out)) as folder:
         fitted, metrics = fit_models(dataset, ready, seed, folder)
-        manifest = save_bundle(out, dataset, fitted, make_pipeline(dataset, fitted, seed), metrics=metrics, seed=seed)
+        manifest = save_bundle(out, dataset, fitted, make_pipeline(dataset, fitted, seed), Search().fit(dataset.items),
+                               metrics=metrics, seed=seed)
     log.info("bundle %s in %s after %.0f s", manifest["version"], out, time.monotonic() - began)
     return manifest

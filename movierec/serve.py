@@ -97,7 +97,7 @@ def make_engine(settings: Settings, on_batch=None, cache=None) -> Engine:
         if not name or name in bundle.models: engine.recommend(engine.lane(name).model.item_ids[:3].tolist(), k=1, model=name)
     return engine
 
-# %% ../nbs/85_serve.ipynb #e40fa06f
+# %% ../nbs/85_serve.ipynb #1189dd15
 def prepare(app: FastAPI, stop: threading.Event):
     "Give the app its engine, or the reason why it has none."
     state, log = app.state.service, get_logger("serve"); path = state.settings.bundle
@@ -113,6 +113,7 @@ def prepare(app: FastAPI, stop: threading.Event):
         if not stop.is_set(): log.error("not ready: %s", e, exc_info=not ours)
     else:
         state.engine = engine; app.state.metrics.loaded(engine)
+        if engine.bundle.search is not None: engine.later(lambda: engine.bundle.search.search("warm up"))   # loads its encoder
         log.info("ready: %s films, model %s, bundle %s, %d thread(s)", len(engine.items), engine.model.name,
                  engine.version, threads)
 

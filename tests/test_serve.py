@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from running import Server, until
-from tiny_world import FILMS, make_bundle
+from tiny_world import FILMS, make_bundle, make_full_bundle
 
 from movierec.bundle import Bundle
 from movierec.serve import create_app
@@ -490,11 +490,12 @@ def test_search_is_quicker_than_a_plain_fuzzy_scan_of_ten_thousand_titles():
 # ---- any request whatever -----------------------------------------------------------------------------------------
 
 
-def test_schemathesis_finds_no_surprise(folder):
+def test_schemathesis_finds_no_surprise(tmp_path):
     st = pytest.importorskip("schemathesis", reason="schemathesis isn't installed")
     import hypothesis
 
-    app = create_app(Settings(bundle=folder))
+    make_full_bundle(tmp_path / "b")
+    app = create_app(Settings(bundle=tmp_path / "b", events=tmp_path / "events.sqlite3", access_log=False))
     with TestClient(app) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         schema = st.openapi.from_asgi("/openapi.json", app)
