@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ranks_of', 'spread_ties', 'bootstrap', 'interval', 'command_line', 'origin', 'split_hash', 'Question',
-           'make_question', 'list_metrics', 'summary', 'Result', 'evaluate', 'write_parquet', 'result_name',
-           'save_result', 'load_ranks', 'scoreboard', 'compare', 'evaluate_ratings', 'evaluate_rmse']
+           'make_question', 'list_metrics', 'summary', 'Result', 'evaluate', 'write_parquet', 'watch_valid',
+           'result_name', 'save_result', 'load_ranks', 'scoreboard', 'compare', 'evaluate_ratings', 'evaluate_rmse']
 
 # %% ../nbs/22_evaluate.ipynb #1d39c20e
 import hashlib
@@ -241,6 +241,21 @@ def _facts(model, split, part, dataset, seed, label) -> dict:
 def write_parquet(path, table: pd.DataFrame):
     "Write `table` as Parquet, atomically."
     with atomic_path(path) as tmp: table.to_parquet(tmp, index=False)
+
+# %% ../nbs/22_evaluate.ipynb #fdfa416b
+def watch_valid(model, train: pd.DataFrame, valid: pd.DataFrame, k: int = 10):
+    "A function () → mean NDCG@k of `model` on `valid` after the histories in `train`; None without valid events."
+    if valid is None or not len(valid): return None
+    q = make_question(Split("early stopping", train, valid, valid.iloc[:0]), "valid", model.item_ids)
+    def look() -> float:
+        ranks = []
+        for a in range(0, len(q.histories), model.block):
+            part, now = q.histories[a:a + model.block], q.now[a:a + model.block] if model.uses_now else None
+            at = (q.rows >= a) & (q.rows < a + len(part))
+            scores = mask_seen(checked_scores(model, part, now), part, model.item_ids)
+            ranks.append(ranks_of(scores, q.rows[at] - a, q.cols[at]))
+        return float(M.ndcg(np.concatenate(ranks), k).mean())
+    return look
 
 # %% ../nbs/22_evaluate.ipynb #2998dd5b
 def result_name(row: dict) -> str:

@@ -22,4 +22,7 @@ for seed in $(seq "${1:-0}" "${2:-2}"); do
     model decoder-all "$seed" --with-valid
     "$movierec" evaluate "$models/decoder-all-ml-1m-seed$seed" --data ml-1m --split test --seed "$seed" --label decoder-all --save reports/results
 done
+out=$models/decoder-ml-1m-temporal-seed${1:-0}    # one cut in time instead of everybody's last film
+[ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-1m --protocol temporal --seed "${1:-0}" --device cpu --out "$out"
+"$movierec" evaluate "$out" --data ml-1m --protocol temporal --split test --seed "${1:-0}" --label decoder --save reports/results
 "$movierec" report

@@ -22,4 +22,7 @@ run taste "valid test"
 run taste-none "valid test" --set taste=false
 run taste-mlp "valid test" --set scorer=mlp --set loss=sampled
 run taste-sampled "valid" --set loss=sampled
+out=$models/taste-ml-1m-temporal-seed$seed        # one cut in time instead of everybody's last film
+[ -f "$out/manifest.json" ] || "$movierec" train taste --data ml-1m --protocol temporal --seed "$seed" --device cpu --out "$out"
+"$movierec" evaluate "$out" --data ml-1m --protocol temporal --split test --seed "$seed" --label taste --save reports/results
 "$movierec" report

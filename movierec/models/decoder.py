@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GAPS', 'DecoderConfig', 'film_features', 'gap_steps', 'DecoderNet', 'next_item_loss', 'Decoder', 'last_vectors',
-           'gaps_before', 'valid_ndcg']
+           'gaps_before']
 
-# %% ../../nbs/53_models.decoder.ipynb #2e00f51c
+# %% ../../nbs/53_models.decoder.ipynb #87506dc4
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,12 @@ from torch import nn
 
 from ..core import MovierecError, seed_everything
 from ..data.sequences import Batch, Histories, Vocab, make_batch, pad_last, training_batches
-from ..data.split import Split
-from ..evaluate import make_question, ranks_of
+from ..evaluate import watch_valid
 from ..follow import Follow, count_paces, log_follow, pace
 from ..layers import Block, Dropout
 from ..losses import linear_cross_entropy
-from ..metrics import genre_matrix, ndcg
-from ..recommender import Recommender, checked_scores, load_arrays, mask_seen, save_arrays, similar_table
+from ..metrics import genre_matrix
+from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 from ..train import TrainConfig, train
 
 # %% ../../nbs/53_models.decoder.ipynb #fab46647
@@ -196,7 +195,7 @@ class Decoder(Recommender):
         a = load_arrays(folder / "follow.npz"); n = len({k.split(".")[0] for k in a})
         self.follow = [Follow.of({k.removeprefix(f"{i}."): x for k, x in a.items() if k.startswith(f"{i}.")}) for i in range(n)]
 
-# %% ../../nbs/53_models.decoder.ipynb #885d5d8f
+# %% ../../nbs/53_models.decoder.ipynb #0531dc71
 @torch.no_grad()
 def last_vectors(net: DecoderNet, x: np.ndarray, gaps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     "(B, D) the last position of each history: film numbers and gap steps (B, L) padded right, lengths (B,) ≥ 1."
@@ -211,26 +210,13 @@ def gaps_before(times: np.ndarray, lengths: np.ndarray, now=None) -> np.ndarray:
     np.put_along_axis(out, last, 0 if now is None else gap_steps(np.asarray(now)[:, None] - np.take_along_axis(times, last, 1)), 1)
     return np.where(times.any(1, keepdims=True), out, 0)
 
-def valid_ndcg(model, question, k: int = 10) -> float:
-    "Mean NDCG@k of a `Question` over the whole catalogue, seen films masked: what early stopping looks at."
-    ranks = []
-    for a in range(0, len(question.histories), model.block):
-        part = question.histories[a:a + model.block]
-        at = (question.rows >= a) & (question.rows < a + len(part))
-        scores = mask_seen(checked_scores(model, part, question.now[a:a + model.block] if model.uses_now else None), part, model.item_ids)
-        ranks.append(ranks_of(scores, question.rows[at] - a, question.cols[at]))
-    return ndcg(np.concatenate(ranks), k).mean()
-
-# %% ../../nbs/53_models.decoder.ipynb #834f6f35
+# %% ../../nbs/53_models.decoder.ipynb #8933583e
 def _fit(model: Decoder, h: Histories, inner: np.ndarray, train_events, valid, seed, folder) -> dict:
     "Run the trainer over the histories; `inner` are their film numbers."
-    c, validate = model.config, None
+    c = model.config
     per_epoch = int((np.minimum(h.lengths, c.max_len + 1) - 1).clip(min=0).sum())
     tokens = min(c.batch_tokens, max(c.max_len, per_epoch // 50))       # a small dataset needs steps more than it needs width
-    if valid is not None and len(valid):
-        question = make_question(Split("early stopping", train_events, valid, valid.iloc[:0]), "valid", model.item_ids)
-        validate = lambda: valid_ndcg(model, question)
     digest = int((inner * (np.arange(len(inner)) % 1009 + 1)).sum())    # other data may not resume this run
     return train(model.net, plan=lambda rng: training_batches(h.offsets, c.max_len, tokens, rng),
-                 loss=lambda net, g: next_item_loss(net, *(make_batch(a, *g, c.max_len) for a in (inner, h.timestamps))), cfg=c, validate=validate,
+                 loss=lambda net, g: next_item_loss(net, *(make_batch(a, *g, c.max_len) for a in (inner, h.timestamps))), cfg=c, validate=watch_valid(model, train_events, valid),
                  folder=folder, seed=seed, identity=dict(n_items=len(model.item_ids), events=len(inner), digest=digest))
