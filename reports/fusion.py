@@ -1,6 +1,7 @@
 """What text, posters and facts bring to a film's vector, on ML-1M: rows in reports/fusion/, a table in reports/tables/.
 
-    MOVIEREC_DATA=data python reports/fusion.py valid test
+    MOVIEREC_DATA=data python reports/fusion.py valid test          # all of it
+    MOVIEREC_DATA=data python reports/fusion.py valid test poster   # one variant; the table is made of all rows there are
 
 A viewer is the recency-weighted mean of the vectors of the last ten films; the films nearest to it are the candidates.
 `next-film`: is the film that was watched next among the first 100 of the whole catalogue? `cold-films`: a fifth of the
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from movierec.content.fusion import Config, Fusion
-from movierec.core import write_text
+from movierec.core import home, write_text
 from movierec.data.datasets import load_dataset
 from movierec.data.split import Split, make_split
 from movierec.evaluate import evaluate, save_result
@@ -29,7 +30,6 @@ ABLATION = {
     "text": dict(reads="text"),
     "poster": dict(reads="poster"),
     "facts": dict(reads="facts"),
-    "text+facts": dict(reads="text+facts"),
     "all": {},
 }
 
@@ -87,6 +87,8 @@ def measure(dataset, split, parts, label, settings):
                 if key not in fitted:
                     config = replace(Config(), **settings)
                     fitted[key] = Fusion(config).fit(asked.train, dataset.items, posters=dataset.name, seed=0)
+                    if label == "all" and protocol == "next-film":
+                        fitted[key].save(home() / "models" / f"fusion-{dataset.name}")
                 model = Nearest(fitted[key], films, "fusion")
             asked = replace(asked, protocol=protocol)
             rows.append(evaluate(model, asked, part, dataset=dataset, ks=(10, 100), label=label).row)
@@ -116,15 +118,16 @@ def table(folder, part):
     return f"# Fused vectors on ML-1M, {part}\n\nTargets: {asked}. Made by `python reports/fusion.py valid test`.\n\n" + "\n".join(lines) + "\n"
 
 
-def main(*parts):
+def main(*words):
+    parts, labels = [w for w in words if w in ("valid", "test")] or ["valid"], [w for w in words if w in ABLATION]
     dataset = load_dataset("ml-1m")
     split = make_split(dataset, "leave-last-out")
-    for label, settings in ABLATION.items():
-        for row in measure(dataset, split, parts, label, settings):
+    for label in labels or ABLATION:
+        for row in measure(dataset, split, parts, label, ABLATION[label]):
             save_result(row, HERE / "fusion")
     for part in parts:
         write_text(HERE / "tables" / f"fusion_ml-1m_{part}.md", table(HERE / "fusion", part))
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] or ("valid",)))
+    main(*sys.argv[1:])
