@@ -75,6 +75,16 @@ def questions(split, part):
     return [("next-film", split, films), ("cold-films", cold, films), ("cold-films-among-cold", cold, held)]
 
 
+def fit_or_load(config, train, dataset, keep):
+    "A fusion fitted on `train`; where it is kept in a folder, it is loaded from there if its settings are these."
+    if keep and keep.is_dir() and (kept := Fusion.load(keep)).config == config:
+        return kept
+    fusion = Fusion(config).fit(train, dataset.items, posters=dataset.name, seed=0)
+    if keep:
+        fusion.save(keep)
+    return fusion
+
+
 def measure(dataset, split, parts, label, settings):
     "The rows of one variant; it is trained once for all parts, with and without the cold films."
     rows, fitted = [], {}
@@ -86,9 +96,8 @@ def measure(dataset, split, parts, label, settings):
                 key = len(asked.train)
                 if key not in fitted:
                     config = replace(Config(), **settings)
-                    fitted[key] = Fusion(config).fit(asked.train, dataset.items, posters=dataset.name, seed=0)
-                    if label == "all" and protocol == "next-film":
-                        fitted[key].save(home() / "models" / f"fusion-{dataset.name}")
+                    keep = home() / "models" / f"fusion-{dataset.name}" if (label, protocol) == ("all", "next-film") else None
+                    fitted[key] = fit_or_load(config, asked.train, dataset, keep)
                 model = Nearest(fitted[key], films, "fusion")
             asked = replace(asked, protocol=protocol)
             rows.append(evaluate(model, asked, part, dataset=dataset, ks=(10, 100), label=label).row)
