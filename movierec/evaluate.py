@@ -7,7 +7,7 @@ __all__ = ['ranks_of', 'spread_ties', 'bootstrap', 'interval', 'command_line', '
            'make_question', 'list_metrics', 'summary', 'Result', 'evaluate', 'write_parquet', 'watch_valid',
            'result_name', 'save_result', 'load_ranks', 'scoreboard', 'compare', 'evaluate_ratings', 'evaluate_rmse']
 
-# %% ../nbs/22_evaluate.ipynb #1d39c20e
+# %% ../nbs/22_evaluate.ipynb #f2b2cfc4
 import hashlib
 import subprocess
 import sys
@@ -23,6 +23,7 @@ import movierec.core
 from . import metrics as M
 from .core import MovierecError, atomic_path, progress, write_json
 from .data.sequences import Histories, Vocab
+from .data.split import Split
 from .recommender import as_table, checked_scores, mask_seen, top_k
 
 # %% ../nbs/22_evaluate.ipynb #a24f9cab

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TasteConfig', 'cut_windows', 'window_batches', 'best_before', 'Sample', 'read_windows', 'look_back', 'Fusion', 'Dot',
-           'MLP', 'sampled_loss', 'TasteNet', 'taste_loss', 'Taste', 'last_scores', 'valid_ndcg']
+           'MLP', 'sampled_loss', 'TasteNet', 'taste_loss', 'Taste', 'last_scores']
 
-# %% ../../nbs/54_models.taste.ipynb #7a6463a1
+# %% ../../nbs/54_models.taste.ipynb #37df3207
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,11 @@ from torch import nn
 
 from ..core import MovierecError, seed_everything
 from ..data.sequences import Histories, Vocab
-from ..data.split import Split
-from ..evaluate import make_question, ranks_of
+from ..evaluate import watch_valid
 from ..layers import Block, Dropout, attend, heads
 from ..losses import linear_cross_entropy
 from ..metrics import ndcg
-from ..recommender import Recommender, checked_scores, load_arrays, mask_seen, save_arrays, similar_table
+from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 from ..train import TrainConfig, train
 
 # %% ../../nbs/54_models.taste.ipynb #9d849b7e
@@ -253,7 +252,7 @@ class Taste(Recommender):
         self.counts = load_arrays(folder / "counts.npz")["counts"]
         self.net = TasteNet(self.config, self.counts); self.net.load_state_dict(load_file(folder / "model.safetensors")); self.net.eval()
 
-# %% ../../nbs/54_models.taste.ipynb #81426cd5
+# %% ../../nbs/54_models.taste.ipynb #b3d0735f
 @torch.no_grad()
 def last_scores(net: TasteNet, sample: Sample, room: int = 1 << 25) -> np.ndarray:
     "(B, n) scores of all films after each window, blockwise: about `room` numbers are held at once."
@@ -264,26 +263,13 @@ def last_scores(net: TasteNet, sample: Sample, room: int = 1 << 25) -> np.ndarra
         blocks = u[None].split(max(1, room // (len(bias) * net.scorer.cells)), 1)
         return torch.cat([net.scorer(b, films)[0] + bias for b in blocks]).cpu().numpy()
 
-def valid_ndcg(model, question, k: int = 10) -> float:
-    "Mean NDCG@k of a `Question` over the whole catalogue, seen films masked: what early stopping looks at."
-    ranks = []
-    for a in range(0, len(question.histories), model.block):
-        part = question.histories[a:a + model.block]
-        at = (question.rows >= a) & (question.rows < a + len(part))
-        scores = mask_seen(checked_scores(model, part), part, model.item_ids)
-        ranks.append(ranks_of(scores, question.rows[at] - a, question.cols[at]))
-    return ndcg(np.concatenate(ranks), k).mean()
-
-# %% ../../nbs/54_models.taste.ipynb #6332f64d
+# %% ../../nbs/54_models.taste.ipynb #3de2ff75
 def _fit(model: Taste, h: Histories, films: np.ndarray, train_events, valid, seed, folder) -> dict:
     "Run the trainer over the histories; `films` are their film numbers."
-    c, validate = model.config, None
+    c = model.config
     tokens = min(c.batch_tokens, max(c.max_len, len(films) * c.max_len // c.stride // 50))   # small data needs steps more than width
-    if valid is not None and len(valid):
-        question = make_question(Split("early stopping", train_events, valid, valid.iloc[:0]), "valid", model.item_ids)
-        validate = lambda: valid_ndcg(model, question)
     place = np.arange(len(films)) % 1009 + 1
     digest = int((films * place).sum()) + int((np.nan_to_num(h.ratings) * 2 * place).sum())  # other data may not resume this run
     return train(model.net, plan=lambda rng: window_batches(h.offsets, c, tokens, rng),
-                 loss=lambda net, w: taste_loss(net, read_windows(films, h.ratings, *w, c), c), cfg=c, validate=validate,
+                 loss=lambda net, w: taste_loss(net, read_windows(films, h.ratings, *w, c), c), cfg=c, validate=watch_valid(model, train_events, valid),
                  folder=folder, seed=seed, identity=dict(n_items=len(model.item_ids), events=len(films), digest=digest))
