@@ -7,10 +7,10 @@ __all__ = ['StateDep', 'EngineDep', 'NOT_READY', 'recommending', 'ASKED', 'NO_MO
            'MAX_CELLS', 'movies', 'NO_FILM', 'BINARY', 'PICTURE_KINDS', 'IMAGE', 'operating', 'KEYED', 'guarded',
            'page', 'STATIC', 'OURS', 'CACHE', 'BUCKETS', 'State', 'get_state', 'get_engine', 'problems', 'note',
            'blame', 'scored', 'recommendation', 'taste', 'answer', 'recommend', 'prepared', 'filtered', 'similar',
-           'ranked', 'stars', 'title_or_prompt', 'batch_model', 'turn', 'counts', 'check_size', 'batch', 'batch_cache',
-           'found', 'search', 'movie', 'poster', 'healthz', 'readyz', 'model', 'events', 'reload', 'index', 'tidy',
-           'refused', 'told', 'told_as', 'unforeseen', 'Metrics', 'collect', 'instrument', 'setting', 'is_batch',
-           'put_up_walls', 'install']
+           'ranked', 'stars', 'pipeline', 'title_or_prompt', 'batch_model', 'turn', 'counts', 'check_size', 'batch',
+           'batch_cache', 'found', 'search', 'movie', 'poster', 'map_of_films', 'healthz', 'readyz', 'model', 'events',
+           'reload', 'index', 'tidy', 'refused', 'told', 'told_as', 'unforeseen', 'Metrics', 'collect', 'instrument',
+           'setting', 'is_batch', 'put_up_walls', 'install']
 
 # %% ../../nbs/84_service.routes.ipynb #7765b48d
 import asyncio
@@ -144,13 +144,13 @@ def prepared(engine: EngineDep, request: Request, response: Response, user_id: A
     return s.RecommendAnswer(user_id=number if str(number) == user_id else user_id, recommendations=scored(a), strategy=a.strategy,
                              model=a.model, cached=cached)
 
-# %% ../../nbs/84_service.routes.ipynb #e710759d
+# %% ../../nbs/84_service.routes.ipynb #aafccc75
 @recommending.post("/recommend/filtered", responses=problems(**ASKED, **NO_MODEL))
 async def filtered(body: s.FilteredRequest, engine: EngineDep, request: Request, response: Response) -> s.FilteredAnswer:
-    "Films to see next that pass the filters."
+    "Films to see next that pass the filters, by the taste-fusion model or another one of the bundle."
     with blame("filters"):
         f = Filters(genres=body.genres, actors=body.actors, min_year=body.min_year, max_year=body.max_year)
-        asked = engine.ask(body.history, body.final_k, model=taste(engine, body.scorer), filters=f)
+        asked = engine.ask(body.history, body.final_k, model=body.model or taste(engine, body.scorer), filters=f)
     a = await asyncio.wrap_future(asked)
     note(a, request, response)
     cards = [engine.card(engine.row[i]) | dict(score=x, actors=engine.actors(i)) for i, x in zip(a.item_ids, a.scores, strict=True)]
@@ -176,6 +176,21 @@ def stars(user_id: str, engine: EngineDep, top_k: Annotated[int, Query(ge=1, le=
     "What a viewer of the data would give the most stars of what they haven't seen."
     got = engine.stars(user_id, top_k)
     return s.StarsAnswer(user_id=film_id(user_id), recommendations=got)
+
+# %% ../../nbs/84_service.routes.ipynb #9d884547
+@recommending.post("/pipeline/recommend", responses=problems(**ASKED, **NO_MODEL))
+def pipeline(body: s.PipelineRequest, engine: EngineDep, request: Request, response: Response) -> s.PipelineAnswer:
+    "Retrieval, filters, scoring by the sequence, variety, reasons: films to see next, and how they were found."
+    with blame("filters"):
+        f = Filters(genres=body.genres, all_genres=body.all_genres, actors=body.actors, min_year=body.min_year, max_year=body.max_year,
+                    min_votes=body.min_votes, exclude=[i for x in body.exclude if (i := film_id(x)) is not None])
+        a, why = engine.pipe(body.history, body.top_k, f, body.wording, sequential=body.sequential, diversity=body.diversity,
+                             explain=body.explain, timestamps=body.timestamps, now=body.now)
+    name = engine.bundle.pipeline.ranker.name
+    request.app.state.metrics.answers.labels(a.strategy, name).inc(); response.headers["X-List-ID"] = f"{name}:{token_hex(8)}"
+    films = [engine.card(engine.row[i]) | dict(score=x, explanation=w, sources={n: dict(watched=v and str(v), place=r) for n, (v, r) in src.items()})
+             for i, x, w, src in zip(a.item_ids, a.scores, why, a.sources, strict=True)]
+    return s.PipelineAnswer(recommendations=films, stages=a.stages, unknown_items=a.unknown_items, strategy=a.strategy, model=name)
 
 # %% ../../nbs/84_service.routes.ipynb #9e6bf2b1
 MATCH = {200: {"headers": {"X-Match": {"schema": {"type": "string", "enum": ["title", "prompt"]}, "description": "what the text was taken for"}}}}
@@ -265,6 +280,12 @@ def poster(movie_id: str, engine: EngineDep, request: Request):
     asked = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if p.etag in asked or "*" in asked: return Response(status_code=304, headers=headers)
     return Response(p.data, media_type=p.media_type, headers=headers)
+
+# %% ../../nbs/84_service.routes.ipynb #84c5eafa
+@movies.get("/map", response_model=list[s.MapPoint], responses=problems(**NOT_READY, **NO_MODEL))
+def map_of_films(engine: EngineDep):
+    "Where each film lies on a map on which like films are near each other."
+    return Response(orjson.dumps(engine.map_films()), media_type="application/json", headers={"Cache-Control": "public, max-age=3600"})
 
 # %% ../../nbs/84_service.routes.ipynb #ee9b5166
 operating = APIRouter(tags=["operating"])

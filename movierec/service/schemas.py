@@ -7,7 +7,8 @@ __all__ = ['FilmId', 'Seconds', 'UserId', 'TopK', 'Name', 'Year', 'MAX_USERS', '
            'MovieCard', 'Movie', 'example', 'RecommendRequest', 'ScoredMovie', 'RecommendAnswer', 'FilteredRequest',
            'FilteredMovie', 'FilteredAnswer', 'SimilarRequest', 'SimilarMovie', 'SimilarAnswer', 'BatchRequest',
            'BatchCounts', 'BatchAnswer', 'PreparedAnswer', 'RankRequest', 'RankedMovie', 'RankAnswer', 'StarsMovie',
-           'StarsAnswer', 'FoundMovie', 'EventRequest', 'ModelInfo', 'Status', 'Reloaded', 'Place', 'Problem']
+           'StarsAnswer', 'FoundMovie', 'PipelineRequest', 'PipelineMovie', 'Stage', 'PipelineAnswer', 'MapPoint',
+           'EventRequest', 'Offers', 'ModelInfo', 'Status', 'Reloaded', 'Place', 'Problem']
 
 # %% ../../nbs/82_service.schemas.ipynb #9e507bfc
 from typing import Annotated, Any, Literal
@@ -107,7 +108,7 @@ class RecommendAnswer(BaseModel):
     model: str
     cached: bool = Field(False, description="whether the list was made before, by a batch call")
 
-# %% ../../nbs/82_service.schemas.ipynb #cb9f6520
+# %% ../../nbs/82_service.schemas.ipynb #0c364329
 class FilteredRequest(RecommendRequest):
     "A history and what the films have to be."
     model_config = example(user_id=123, history=["1", "50"], genres=["Drama"], min_year=1990, final_k=5)
@@ -117,6 +118,7 @@ class FilteredRequest(RecommendRequest):
     min_year: Year | None = None
     max_year: Year | None = None
     final_k: TopK = 10
+    model: Annotated[StrictStr, Field(max_length=40)] | None = Field(None, description="another model of the bundle, as `/model` lists them; null: taste")
 
     @model_validator(mode="after")
     def _years(self):
@@ -236,6 +238,64 @@ class FoundMovie(BaseModel):
     vote_average: float | None
     poster_path: str
 
+# %% ../../nbs/82_service.schemas.ipynb #f37f4457
+class PipelineRequest(BaseModel):
+    "A history, wishes, and how the list is to be made."
+    model_config = example(history=["1"], top_k=10, sequential=True, diversity=.3, explain=True)
+    history: list[FilmId] = Field(max_length=MAX_HISTORY, description="films seen, oldest first")
+    top_k: TopK = 10
+    sequential: bool = Field(True, description="false: retrieval by content alone, without the sequence model")
+    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(None, description="weight of variety; null: the bundle's")
+    explain: bool = Field(False, description="a sentence why, for each film")
+    wording: Literal["rules", "llm"] = Field("rules", description="llm: reworded by the language model the service is set up with, where there is one")
+    timestamps: list[Seconds] | None = Field(None, max_length=MAX_HISTORY, description="when each film was seen")
+    now: Seconds | None = Field(None, description="the moment of the request")
+    genres: list[Name] = Field([], max_length=50, description="any of these, or all with `all_genres`")
+    all_genres: bool = False
+    actors: list[Name] = Field([], max_length=50, description="any of these plays in it")
+    min_year: Year | None = None
+    max_year: Year | None = None
+    min_votes: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] | None = None
+    exclude: list[FilmId] = Field([], max_length=MAX_HISTORY, description="films not to show")
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if None not in (self.min_year, self.max_year) and self.min_year > self.max_year: raise ValueError("min_year is after max_year")
+        if self.timestamps is not None and len(self.timestamps) != len(self.history): raise ValueError("timestamps has to be as long as history")
+        return self
+
+# %% ../../nbs/82_service.schemas.ipynb #9d932368
+class PipelineMovie(MovieCard):
+    "A film of the list, and why."
+    score: float
+    explanation: str | None = None
+    sources: dict[str, Any] = Field({}, description="generator that brought it → the watched film it came from (or null) and its place there")
+
+class Stage(BaseModel):
+    "One stage of the pipeline."
+    name: str
+    kept: int = Field(description="films left after it")
+    ms: float
+
+class PipelineAnswer(BaseModel):
+    "A list, best first, and how it was made."
+    model_config = example(recommendations=[dict(movie_id="3114", title="Toy Story 2", year=1999, genres=["Animation"], score=9.1, poster_url="/posters/3114",
+        explanation="Because you watched “Toy Story”, also directed by John Lasseter.", sources={"sequence": {"watched": None, "place": 1}})],
+        stages=[dict(name="retrieve", kept=288, ms=.9)], unknown_items=[], strategy="sequence", model="decoder")
+    recommendations: list[PipelineMovie]
+    stages: list[Stage]
+    unknown_items: list[int | str] = []
+    strategy: Literal["sequence", "content", "popular"] = Field(description="content: without the sequence model; popular: nothing in the history was known")
+    model: str
+
+# %% ../../nbs/82_service.schemas.ipynb #3d425784
+class MapPoint(BaseModel):
+    "Where a film lies on the map: near those it is like."
+    model_config = example(movie_id="318", x=-.214, y=.087)
+    movie_id: str
+    x: float = Field(ge=-1, le=1, description="the direction in which films differ most")
+    y: float = Field(ge=-1, le=1, description="the one in which they differ most after that")
+
 # %% ../../nbs/82_service.schemas.ipynb #ec42ce63
 class EventRequest(BaseModel):
     "A film was shown to somebody, or clicked by them."
@@ -247,7 +307,16 @@ class EventRequest(BaseModel):
     position: StrictInt | None = Field(None, ge=1, le=MAX_K, description="its place in the list, from 1")
     model: StrictStr = Field("", max_length=64, description="the model that made the list, where list_id doesn't tell")
 
-# %% ../../nbs/82_service.schemas.ipynb #7758464a
+# %% ../../nbs/82_service.schemas.ipynb #f111409e
+class Offers(BaseModel):
+    "What the page, or anybody, may ask this bundle for."
+    diversity: float | None = Field(description="weight of variety unless told otherwise; null: there is no pipeline")
+    search: bool = Field(description="films can be searched by what they are about")
+    llm: bool = Field(description="reasons can be worded by a language model")
+    genres: list[str] = Field(description="genres to filter by")
+    years: list[int] = Field(description="the first year of a film and the last; empty: none is known")
+
+# %% ../../nbs/82_service.schemas.ipynb #866e1f2a
 class ModelInfo(BaseModel):
     "What is loaded."
     dataset: str
@@ -260,6 +329,7 @@ class ModelInfo(BaseModel):
     version: str = Field(description="hash of the bundle")
     seed: int | None = None
     made_with: dict = {}
+    offers: Offers
 
 class Status(BaseModel):
     "`/healthz`, `/readyz` and others."
