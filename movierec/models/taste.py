@@ -6,7 +6,7 @@
 __all__ = ['TasteConfig', 'cut_windows', 'window_batches', 'best_before', 'Sample', 'read_windows', 'look_back', 'Fusion', 'Dot',
            'MLP', 'sampled_loss', 'TasteNet', 'taste_loss', 'Taste', 'last_scores']
 
-# %% ../../nbs/54_models.taste.ipynb #37df3207
+# %% ../../nbs/54_models.taste.ipynb #5bdbec47
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ from ..data.sequences import Histories, Vocab
 from ..evaluate import watch_valid
 from ..layers import Block, Dropout, attend, heads
 from ..losses import linear_cross_entropy
-from ..metrics import ndcg
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 from ..train import TrainConfig, train
 
