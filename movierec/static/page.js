@@ -1,120 +1,180 @@
-// The page keeps one list, the history; all it shows follows from that. Text is only ever set as text, never as HTML.
-const $ = id => document.getElementById(id);
-const history = [];                 // {id, title, note}, oldest first
-let found = [], active = -1, searching = 0, asking = 0;
+// The page: what is in the state is asked for, and what comes back is shown.
+import { $, el, full, icon, place, poster, say, toast } from "./dom.js";
+import { ask, film as know, list } from "./api.js";
+import * as s from "./state.js";
+import { Cards, skeletons } from "./cards.js";
+import { alikeBy, open as openDetails, startDetails } from "./details.js";
+import { against, filtered, label, model, showControls, startControls } from "./controls.js";
+import { clicked, user, watch } from "./events.js";
+import { showHistory, startHistory } from "./history.js";
+import { searchesMeaning, startSearch } from "./search.js";
+import { showHood } from "./hood.js";
+import { showMap, startMap } from "./map.js";
+import { samples } from "./samples.js";
 
-function el(tag, props = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
+let info = null, turn = 0, asking = new AbortController(), retry, again = start, last = null;
+
+// ---- what can be done with a film ----
+function watched(film) {
+  const fresh = s.add(film);
+  if (fresh) say(`${full(film)} added to what you watched`);
+  return fresh;
+}
+function unwanted(film) { s.hide(film); toast(`${full(film)} won't be shown again`, s.undo); }
+function removed(film) { s.remove(film); toast(`${full(film)} removed`, s.undo); }
+
+const click = (film, card) => clicked({ id: film.id, listId: card.listId, position: card.position });
+/** Do something to a card, then go on from the one that takes its place. */
+function leaving(act) {
+  return (film, card) => {
+    const cards = [...card.node.parentNode.children], at = cards.indexOf(card.node), kind = document.activeElement?.className.split(" ").at(-1), held = card.node.contains(document.activeElement);
+    act(film, card);
+    if (held) (cards[at + 1] ?? cards[at - 1])?.querySelector(`button.${kind}`)?.focus({ preventScroll: true });
+  };
+}
+const acts = {
+  open: (film, card) => { click(film, card); openDetails(film, card.show); },
+  seen: leaving((film, card) => { click(film, card); watched(film); }),
+  no: leaving(film => unwanted(film)),
+};
+const first = new Cards(acts), second = new Cards(acts);
+
+// ---- trouble ----
+function trouble(text, button = "", wait = 0) {
+  clearTimeout(retry);
+  $("trouble").hidden = !text;
+  $("trouble-text").textContent = text;
+  $("retry").hidden = !button;
+  $("retry").textContent = button;
+  if (wait) retry = setTimeout(() => again(), wait);
+}
+function failed(error) {
+  $("results").removeAttribute("aria-busy");
+  document.body.classList.toggle("offline", error.status === 0);
+  if (!last) $("next").replaceChildren();
+  const kept = last ? " What you see is the last list." : "";
+  if (error.status === 0) return trouble(navigator.onLine ? `The server can't be reached.${kept} Trying again…` : `You are offline.${kept}`, "Try again", 3000);
+  if (error.status === 503) return trouble(`One moment, the service isn't ready: ${error.message.replace(/^not ready: /, "")}.`, "Try now", Math.min(5, error.wait || 2) * 1000);
+  if (error.status === 429) return trouble("That was a lot at once. Going on in a moment…", "", (error.wait || 2) * 1000);
+  trouble(`That didn't work: ${error.message}.`, "Try again");
 }
 
-async function api(path, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const answer = await fetch(path, options);
-  const data = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(typeof data.detail === "string" ? data.detail : "the request was refused"), { status: answer.status });
-  return data;
-}
-
-const picture = id => el("img", { src: `/posters/${id}`, alt: "", loading: "lazy", width: 300, height: 450 });
-
-function card(film, hint, act) {
-  const frame = el("span", { className: "frame" }, picture(film.id), el("span", { className: "hint", textContent: hint }));
-  const button = el("button", { type: "button", className: "card", onclick: act }, frame,
-    el("strong", { textContent: film.title }), el("small", { textContent: film.note }));
-  button.setAttribute("aria-label", `${hint}: ${film.title}`);
-  return el("li", {}, button);
-}
-
-function show() {
-  $("empty").hidden = history.length > 0;
-  $("clear").hidden = history.length === 0;
-  $("seen").replaceChildren(...history.map((film, i) => card(film, "Remove", () => { history.splice(i, 1); show(); })));
-  $("seen").scrollLeft = $("seen").scrollWidth;
-  recommend();
-}
-
-function add(film) {
-  if (!history.some(h => h.id === film.id)) history.push(film);
-  closeSearch();
-  $("q").value = "";
-  show();
-}
-
-async function recommend() {
-  const turn = ++asking;
-  $("next").classList.add("busy");
-  try {
-    const got = await api("/recommendation", { interaction_history: history.map(h => h.id), k: 24 });
-    if (turn !== asking) return;                       // a later question is under way
-    const films = got.recommendations.map((id, i) => {
-      const colon = got.translated[i].lastIndexOf(":");
-      return { id: String(id), title: got.translated[i].slice(0, colon), note: got.translated[i].slice(colon + 1) };
-    });
-    $("next-title").textContent = got.strategy === "popular" ? "Popular with everyone" : "What to watch next";
-    $("message").textContent = films.length ? "" : "You have seen everything there is.";
-    $("next").replaceChildren(...films.map(film => card(film, "Watched it", () => add(film))));
-  } catch (error) {
-    if (turn !== asking) return;
-    $("message").textContent = error.status ? `Not now: ${error.message}` : "The server can't be reached. Trying again…";
-    if (!error.status || error.status === 503) setTimeout(() => turn === asking && start(), 2000);
+// ---- the lists ----
+const title = got => got.strategy === "popular" || got.model === "popular" ? "Popular with everyone" : "What to watch next";
+function show(cards, into, got, options) {
+  const nodes = cards.render(got.films, options);
+  for (const card of cards.nodes.values()) {
+    card.listId = got.listId;
+    watch(card.node, { id: card.film.id, listId: got.listId, position: card.position });
   }
-  $("next").classList.remove("busy");
+  place(into, nodes);
 }
 
-function closeSearch() {
-  searching++;
-  found = []; active = -1;
-  $("found").hidden = true;
-  $("q").setAttribute("aria-expanded", "false");
-  $("q").removeAttribute("aria-activedescendant");
+function showLists(got, other) {
+  last = got;
+  const ids = x => new Set(x.films.map(f => f.id)), both = other && new Set([...ids(got)].filter(id => ids(other).has(id)));
+  $("results").classList.toggle("two", Boolean(other));
+  $("other").hidden = !other;
+  $("next-title").textContent = other ? label(model()) : title(got);
+  $("next-note").textContent = other ? "" : got.strategy === "popular" && s.state.history.length ? "None of your films is known to this model." : got.strategy === "popular" ? "Say what you have watched, and this list becomes yours." : "";
+  show(first, $("next"), got, { lead: !other && got.films.length > 3, both });
+  if (other) {
+    $("other-title").textContent = label(against());
+    $("other-note").textContent = `${both.size} of ${other.films.length} in both lists`;
+    show(second, $("other-list"), other, { both });
+  } else { second.nodes.clear(); $("other-list").replaceChildren(); }
+  const none = got.films.length === 0;
+  $("none").hidden = !none;
+  $("none-text").textContent = filtered() ? "No film passes these wishes." : "You have seen everything there is.";
+  $("none-clear").hidden = !filtered();
+  showHood(got, label(model()));
+  showMap(s.state.history.map(f => f.id), got.films.map(f => f.id));
 }
 
-function choose(i) {
-  active = (i + found.length) % found.length;
-  [...$("found").children].forEach((li, j) => li.setAttribute("aria-selected", String(j === active)));
-  $("found").children[active].scrollIntoView({ block: "nearest" });
-  $("q").setAttribute("aria-activedescendant", `found-${active}`);
+async function refresh() {
+  if (!info) return;
+  const mine = ++turn;
+  again = refresh;
+  asking.abort();
+  asking = new AbortController();
+  clearTimeout(retry);
+  const slow = setTimeout(() => mine === turn && $("results").setAttribute("aria-busy", "true"), 180);
+  try {
+    const { signal } = asking, names = [model(), against()].filter(Boolean);
+    const [got, other] = await Promise.all(names.map(name => list(name, s.state, user, signal)));
+    if (mine !== turn) return;
+    showLists(got, other);
+    trouble("");
+    document.body.classList.remove("offline");
+    $("results").removeAttribute("aria-busy");
+    $("list-said").textContent = `${$("next-title").textContent}: ${got.films.length} films${got.films[0] ? `, first ${full(got.films[0])}` : ""}`;
+  } catch (error) {
+    if (error.name === "AbortError" || mine !== turn) return;
+    failed(error);
+    if (!(error.status >= 0)) throw error;
+  } finally { clearTimeout(slow); }
+}
+let soon;
+function changed() {
+  showHistory();
+  showControls();
+  clearTimeout(soon);
+  soon = setTimeout(refresh, 40);
 }
 
-async function search() {
-  const q = $("q").value.trim(), turn = ++searching;
-  if (!q) return closeSearch();
-  await new Promise(done => setTimeout(done, 90));     // wait for the next letter
-  if (turn !== searching) return;
-  const got = await api(`/movies/search?limit=8&q=${encodeURIComponent(q.slice(0, 200))}`).catch(() => []);
-  if (turn !== searching) return;
-  found = got.map(m => ({ id: m.movie_id, title: m.title, note: [m.year, ...m.genres.slice(0, 2)].filter(Boolean).join(" · ") }));
-  const none = el("li", { textContent: "No film of that name." });
-  none.setAttribute("role", "option");
-  none.setAttribute("aria-disabled", "true");
-  $("found").replaceChildren(...(found.length ? found.map((film, i) => {
-    const li = el("li", { id: `found-${i}`, onmousedown: event => { event.preventDefault(); add(film); } }, picture(film.id),
-      el("span", {}, film.title, el("small", { textContent: film.note })));
-    li.setAttribute("role", "option");
-    return li;
-  }) : [none]));
-  $("found").hidden = false;
-  $("q").setAttribute("aria-expanded", "true");
-  if (found.length) choose(0);
+// ---- beginning ----
+async function showSamples() {
+  const found = await samples().catch(() => []);
+  $("samples").replaceChildren(...found.map(({ name, films }) => {
+    const fan = el("span", { className: "fan" }, ...films.slice(0, 3).map(f => poster(f.id)));
+    return el("li", {}, el("button", { type: "button", onclick: () => { s.addAll(films); say(`${name}: ${films.length} films added`); $("seen-title").focus(); } }, fan, el("strong", { textContent: name }), el("small", { textContent: films.map(f => f.title).slice(0, 3).join(", ") + "…" })));
+  }));
+  $("samples-part").hidden = !found.length;
 }
 
-$("q").addEventListener("input", search);
-$("q").addEventListener("blur", closeSearch);
-$("q").addEventListener("keydown", event => {
-  if (event.key === "Escape") return closeSearch();
-  if (!found.length || !["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) return;
-  event.preventDefault();
-  if (event.key === "Enter") add(found[active]); else choose(active + (event.key === "ArrowDown" ? 1 : -1));
-});
-$("clear").addEventListener("click", () => { history.length = 0; show(); $("q").focus(); });
+function about() {
+  const source = info.source ?? {}, n = info.n_movies.toLocaleString("en");
+  const data = info.simulated ? "The films are real; the viewers this was trained on are simulated." : `Trained on ${info.dataset}.`;
+  $("about").textContent = [data, source.citation, `${n} films, model “${info.model}”, bundle ${info.version}.`].filter(Boolean).map(x => x.replace(/\.?$/, ".")).join(" ");
+}
+
+async function share() {
+  const url = new URL(s.address(), location.href).href;
+  try { await navigator.clipboard.writeText(url); toast("The link to this list is copied"); }
+  catch { $("link").value = url; $("link-part").hidden = false; $("link").select(); }
+}
 
 async function start() {
-  show();
-  const m = await api("/model").catch(() => null);
-  if (!m) return;
-  const data = m.simulated ? "The films are real; the viewers this was trained on are simulated." : `Trained on ${m.dataset}. ${m.source.citation ?? ""}`;
-  $("about").textContent = `${data.replace(/\.?$/, ".")} ${m.n_movies.toLocaleString("en")} films, model “${m.model}”, bundle ${m.version}.`;
+  again = start;
+  try { info = (await ask("/model")).data; }
+  catch (error) { return failed(error); }
+  trouble("");
+  startControls(info);
+  searchesMeaning(info.offers?.search);
+  alikeBy(["sequence", ...(info.models.includes("content") ? ["content"] : []), ...(info.models.some(m => m === "item-knn" || m === "pearson") ? ["ratings"] : [])]);
+  $("map-part").hidden = info.offers?.diversity == null;
+  about();
+  await take();
+  if (!s.state.history.length) showSamples();
+  else s.onChange(() => { if (!s.state.history.length && !$("samples").children.length) showSamples(); });
 }
+async function take() {
+  again = take;
+  try { const note = await s.restore(info.dataset, know); if (note) toast(note, note.includes("Undo") ? s.undo : null); }
+  catch (error) { failed(error); }
+}
+
+for (const name of ["undo", "share"]) $(name).prepend(icon(name));
+$("next").replaceChildren(...skeletons(12));
+startSearch(film => watched(film));
+startHistory(film => openDetails(film));
+startDetails({ seen: watched, no: unwanted, gone: removed });
+startMap(film => openDetails(film, $("map-frame")), () => info.version);
+$("retry").addEventListener("click", () => again());
+$("share").addEventListener("click", share);
+$("none-clear").addEventListener("click", () => s.wish({ genres: [], from: null, to: null }));
+addEventListener("online", () => again());
+addEventListener("offline", () => failed({ status: 0, message: "" }));
+addEventListener("hashchange", () => info && take());
+s.onChange(changed);
 start();
