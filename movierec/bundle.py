@@ -258,11 +258,11 @@ def fit_models(dataset: Dataset, models: dict, seed: int = 0, folder=None) -> tu
         measured = dict(protocol=split.protocol, part="valid", n_users=row["n_users"], **row["metrics"])
     return models | {"popular": make_model("popular").fit(dataset.interactions, dataset.items)}, measured
 
-# %% ../nbs/70_bundle.ipynb #f55fa3b0
+# %% ../nbs/70_bundle.ipynb #3281e1a5
 def make_pipeline(dataset: Dataset, models: dict, seed: int = 0):
     "The `Pipeline` around the first of `models`, or None where there can't be one."
     ranker, log = next(iter(models.values())), get_logger("bundle")
-    if not hasattr(ranker, "embed"): return None
+    if not hasattr(ranker, "memory"): return None
     from movierec.content.fusion import Config, Fusion
     train, began = make_split(dataset, "leave-last-out", seed).train, time.monotonic()
     try: fusion = Fusion(Config(**PRESETS.get((dataset.name, "fusion"), {}))).fit(train, dataset.items, posters=dataset.name, seed=seed)
