@@ -124,7 +124,7 @@ def table(folder, part):
             got = [cells[c].get(label, "–") for c in order] + [f"{seconds[label]:.0f}" if seconds[label] else "–"]
             lines.append(f"| {label} | " + " | ".join(got) + " |")
     asked = ", ".join(f"{p}: {n[p]:,}" for p in dict.fromkeys(p for p, _ in order) if p in n)
-    return f"# Fused vectors on ML-1M, {part}\n\nTargets: {asked}. Made by `python reports/fusion.py valid test`.\n\n" + "\n".join(lines) + "\n"
+    return f"# Fused vectors on ML-1M, {part}\n\nTargets: {asked}. Made by `python reports/fusion.py valid test`; `fit s` is wall clock\non a busy machine of two cores, one thread.\n\n" + "\n".join(lines) + "\n"
 
 
 def main(*words):
