@@ -1,4 +1,4 @@
-"""What text, posters and facts bring to a film's vector, on ML-1M: rows in reports/fusion/, a table in reports/tables/.
+"""What text, posters and facts bring to a film's vector, on ML-1M: rows and tables in reports/fusion/.
 
     MOVIEREC_DATA=data python reports/fusion.py valid test          # all of it
     MOVIEREC_DATA=data python reports/fusion.py valid test poster   # one variant; the table is made of all rows there are
@@ -135,7 +135,7 @@ def main(*words):
         for row in measure(dataset, split, parts, label, ABLATION[label]):
             save_result(row, HERE / "fusion")
     for part in parts:
-        write_text(HERE / "tables" / f"fusion_ml-1m_{part}.md", table(HERE / "fusion", part))
+        write_text(HERE / "fusion" / f"{part}.md", table(HERE / "fusion", part))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How good the search by meaning is beside TF-IDF: 60 queries, judged by us in data/search/, NDCG@10.
 
-    MOVIEREC_DATA=data python reports/semantic_search.py     # writes reports/search/*.json, tables/semantic_search.md
+    MOVIEREC_DATA=data python reports/semantic_search.py     # writes reports/search/
 
 The weight of words beside meaning is chosen on the 20 queries marked `choose`, on ML-1M; the 40 marked `report` are for
 the numbers. A film that wasn't judged counts as no answer; the first ten of both systems were judged, and whoever
@@ -97,7 +97,7 @@ def main():
         write_json(HERE / "search" / f"{name}.json", row)
         rows.append(row)
         print(json.dumps({p: {s: m["value"] for s, m in row[p]["systems"].items()} for p in ("choose", "report")}), flush=True)
-    write_text(HERE / "tables" / "semantic_search.md", as_markdown(rows))
+    write_text(HERE / "search" / "table.md", as_markdown(rows))
 
 
 if __name__ == "__main__":
