@@ -16,7 +16,7 @@ import numpy as np
 from .core import MovierecError, atomic_dir, read_manifest, write_json, write_manifest
 from .recommender import make_config, top_k
 
-# %% ../nbs/30_index.ipynb #d7d83cf0
+# %% ../nbs/30_index.ipynb #e7dee766
 def _take(vectors, rows):
     "The `rows` (rising) of `vectors`, without a copy where they are neighbours."
     whole = rows[-1] - rows[0] + 1 == len(rows)
@@ -30,7 +30,8 @@ def exact_search(
     block: int = 1 << 14,        # rows compared at once
 ):
     "The `k` largest inner products, ties by smaller row, −1 and −∞ where there are no more: `(rows, scores)`, (B, k)."
-    each = allowed is not None and allowed.ndim == 2
+    each = allowed is not None and (allowed.ndim == 2 or allowed.mean() > .5)   # masking scores beats copying most rows
+    if each: allowed = np.atleast_2d(allowed)
     rows = np.arange(len(vectors)) if allowed is None or each else np.flatnonzero(allowed)
     best, found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1)
     for a in range(0, len(rows), block):
