@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TasteConfig', 'cut_windows', 'window_batches', 'best_before', 'Sample', 'read_windows', 'look_back', 'Fusion', 'Dot',
-           'MLP', 'sampled_loss', 'TasteNet', 'taste_loss', 'Taste', 'last_scores']
+           'MLP', 'sampled_loss', 'TasteNet', 'taste_loss', 'Taste', 'last_vectors', 'vector_scores']
 
 # %% ../../nbs/54_models.taste.ipynb #5bdbec47
 from dataclasses import dataclass
@@ -209,7 +209,7 @@ def taste_loss(net: TasteNet, sample: Sample, c: TasteConfig):
     spread = j[:, None].expand_as(negative)[there]                                   # (N, K)
     return sampled_loss(positive, negative[there], net.log_q[spread], spread == y[there][:, None]), len(positive)
 
-# %% ../../nbs/54_models.taste.ipynb #75b54513
+# %% ../../nbs/54_models.taste.ipynb #7d2a9346
 class Taste(Recommender):
     "Taste-fusion transformer: the last 50 films in order, fused with the favourites among the older ones."
     name = "taste"
@@ -226,15 +226,27 @@ class Taste(Recommender):
         self.result = _fit(self, h, films, train_events, valid, seed, folder)
         return self
 
-    def score(self, histories: Histories) -> np.ndarray:
-        "(B, n_items) scores of the next film; for an empty history log(1 + number of events)."
+    def embed(self, histories: Histories) -> np.ndarray:
+        "(B, D+1) what the network makes of each history, 1 in the last column; zeros where no film of it is known."
         films = Vocab(self.item_ids).encode(histories.item_ids); known = films > 0
         n = np.bincount(histories.rows[known], minlength=len(histories)); stop = np.cumsum(n)
         films, stars = films[known], histories.ratings[known]
-        out = np.tile(np.log1p(self.counts).astype(np.float32), (len(histories), 1))
+        out = np.zeros((len(histories), self.config.embedding_dim + 1), np.float32); out[n > 0, -1] = 1
         order = np.argsort(n, kind="stable"); order = order[n[order] > 0]            # like lengths together: little padding
         for at in np.split(order, range(128, len(order), 128)):
-            if len(at): out[at] = last_scores(self.net, read_windows(films, stars, (stop - n)[at], stop[at], 0 * at, self.config))
+            if len(at): out[at, :-1] = last_vectors(self.net, read_windows(films, stars, (stop - n)[at], stop[at], 0 * at, self.config))
+        return out
+
+    def item_vectors(self) -> np.ndarray | None:
+        "(n_items, D+1): each film's vector and its bias, to be multiplied with what `embed` gives; None for the network scorer."
+        if self.config.scorer != "dot": return None
+        return torch.cat([self.net.item.weight[1:], self.net.bias[1:, None]], 1).detach().float().cpu().numpy()
+
+    def score(self, histories: Histories) -> np.ndarray:
+        "(B, n_items) scores of the next film; for an empty history log(1 + number of events)."
+        u = self.embed(histories); known = u[:, -1] > 0
+        out = np.tile(np.log1p(self.counts).astype(np.float32), (len(histories), 1))
+        if known.any(): out[known] = vector_scores(self.net, u[known, :-1])
         return out
 
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
@@ -251,12 +263,17 @@ class Taste(Recommender):
         self.counts = load_arrays(folder / "counts.npz")["counts"]
         self.net = TasteNet(self.config, self.counts); self.net.load_state_dict(load_file(folder / "model.safetensors")); self.net.eval()
 
-# %% ../../nbs/54_models.taste.ipynb #b3d0735f
+# %% ../../nbs/54_models.taste.ipynb #e168b526
 @torch.no_grad()
-def last_scores(net: TasteNet, sample: Sample, room: int = 1 << 25) -> np.ndarray:
-    "(B, n) scores of all films after each window, blockwise: about `room` numbers are held at once."
+def last_vectors(net: TasteNet, sample: Sample) -> np.ndarray:
+    "(B, D) the user after each window."
     net.eval(); device = net.bias.device
-    u = net(*(torch.from_numpy(a).to(device) for a in (sample.inputs, sample.favourites)), 1)[:, 0].float()    # (B, D)
+    return net(*(torch.from_numpy(a).to(device) for a in (sample.inputs, sample.favourites)), 1)[:, 0].float().cpu().numpy()
+
+@torch.no_grad()
+def vector_scores(net: TasteNet, vectors: np.ndarray, room: int = 1 << 25) -> np.ndarray:
+    "(B, n) scores of all films for users (B, D), blockwise: about `room` numbers are held at once."
+    net.eval(); device = net.bias.device; u = torch.from_numpy(np.ascontiguousarray(vectors)).to(device)
     films, bias = net.item.weight[1:].float()[None], net.bias[1:].float()
     with torch.autocast(device.type, enabled=False):   # scores rounded to bfloat16 would tie, and ties count against
         blocks = u[None].split(max(1, room // (len(bias) * net.scorer.cells)), 1)

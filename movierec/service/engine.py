@@ -274,13 +274,14 @@ class Missing(MovierecError):
 class NotFound(MovierecError):
     "There is no such film or user."
 
-# %% ../../nbs/83_service.engine.ipynb #1bdd0c9f
+# %% ../../nbs/83_service.engine.ipynb #71f3801c
 class Lane:
     "A model, ready to be asked by many."
     def __init__(self, name, model, batcher):
         self.name, self.model, self.batcher = name, model, batcher
         self.known = frozenset(model.item_ids.tolist())
-        self.films = np.ascontiguousarray(model.item_vectors().T) if hasattr(model, "embed") else None   # (D+1, n)
+        films = model.item_vectors() if hasattr(model, "embed") else None
+        self.films = None if films is None else np.ascontiguousarray(films.T)                            # (D+1, n)
 
 # %% ../../nbs/83_service.engine.ipynb #9d56bef0
 class Engine:
