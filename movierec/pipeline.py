@@ -24,7 +24,7 @@ from .index import build_index, load_index
 from .recommender import Recommender, load_arrays, make_config, save_arrays, top_k
 from .rerank import mmr, relevance
 
-# %% ../nbs/62_pipeline.ipynb #0fe427ce
+# %% ../nbs/62_pipeline.ipynb #27bd91fd
 @dataclass
 class PipelineConfig:
     "How many films each generator brings, and how the list is ordered."
@@ -35,7 +35,7 @@ class PipelineConfig:
     recent: int = 10         # so many last films of the history are the recent ones …
     half_life: float = 2.    # … and one so much further back weighs half
     limit: int = 300         # candidates that are scored, at most (or twice the films asked for)
-    diversity: float = .1    # weight of variety in the order, 0..1; chosen on ML-1M's valid part
+    diversity: float = .05   # weight of variety in the order, 0..1; keeps 99 % of NDCG@10 on ML-1M's valid part
 
     def __post_init__(self):
         for name in ("sequence", "ratings", "content", "popular"):
