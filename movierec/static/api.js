@@ -54,9 +54,10 @@ export async function list(model, state, user, signal) {
   const { data, headers } = model === "pipeline"
     ? await ask("/pipeline/recommend", { ...wishes, top_k: w.k, sequential: w.sequential, diversity: w.diversity, explain: true, wording: w.wording, exclude: hidden }, signal)
     : await ask("/recommend/filtered", { ...wishes, user_id: user, model, final_k: Math.min(1000, w.k + hidden.length) }, signal);
+  // the pipeline's popular films come in order, but without a score
   const without = new Set(hidden), got = data.recommendations.filter(m => !without.has(m.movie_id)).slice(0, w.k);
   return {
-    films: got.map(m => ({ ...card(m), score: m.score, why: m.explanation ?? "", sources: m.sources ?? {} })),
+    films: got.map(m => ({ ...card(m), score: data.stages && data.strategy === "popular" ? null : m.score, why: m.explanation ?? "", sources: m.sources ?? {} })),
     listId: headers.get("X-List-ID") ?? "", model: data.model, strategy: data.strategy, stages: data.stages ?? null, cached: data.cached,
     unknown: (data.unknown_items ?? []).map(String), ms: performance.now() - began,
   };

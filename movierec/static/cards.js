@@ -38,7 +38,8 @@ export class Cards {
       card.show.setAttribute("aria-label", `Details of ${full(film)}`);
       card.seen.setAttribute("aria-label", `I watched it: ${full(film)}`);
       card.no.setAttribute("aria-label", `Not interested: ${full(film)}`);
-      card.number.textContent = score(film.score);
+      card.score.hidden = film.score === null;
+      card.number.textContent = score(film.score ?? 0);
       card.bar.style.setProperty("--part", .06 + .94 * (film.score - low) / range);
       card.title.textContent = film.title; card.facts.textContent = facts(film, first ? 4 : 2); card.why.textContent = film.why;
       card.both.hidden = !both?.has(film.id);

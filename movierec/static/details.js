@@ -34,7 +34,7 @@ function known(f) {
   const people = [f.director && line("Directed by", f.director), f.actors?.length && line("With", f.actors.join(", "))];
   const stars = f.vote_average ? line("Votes", `${f.vote_average.toFixed(1)} on average${f.vote_count ? `, of ${Math.round(f.vote_count).toLocaleString("en")} people` : ""}`) : null;
   const seen = f.n_ratings ? line("Here", `${f.n_ratings.toLocaleString("en")} viewers watched it`) : null;
-  const list = f.score === undefined ? null : line("Score", `${score(f.score)} by the model of the list`);
+  const list = f.score === undefined || f.score === null ? null : line("Score", `${score(f.score)} by the model of the list`);
   return [...people, stars, seen, list].filter(Boolean).flat();
 }
 

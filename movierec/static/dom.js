@@ -53,11 +53,11 @@ export function toast(text, back) {
 }
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-/** Put `nodes` into `list`, and let those that were there already glide to their new places. */
-export function place(list, nodes) {
+/** Put the nodes that `make()` gives into `list`, let those that were there already glide to their new places, keep the focus. */
+export function place(list, make) {
   const before = new Map(still.matches ? [] : [...list.children].map(n => [n, n.getBoundingClientRect()]));
   const focused = list.contains(document.activeElement) ? document.activeElement : null;
-  list.replaceChildren(...nodes);
+  list.replaceChildren(...make());
   if (focused && document.activeElement !== focused && list.contains(focused)) focused.focus({ preventScroll: true });
   for (const [node, was] of before) {
     if (!node.isConnected) continue;

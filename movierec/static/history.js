@@ -95,7 +95,7 @@ export function showHistory() {
     button(film.id).tabIndex = film.id === current ? 0 : -1;
     button(film.id).setAttribute("aria-label", `${full(film)}, ${i + 1} of ${films().length}`);
   });
-  place(list, films().map(f => nodes.get(f.id)));
+  place(list, () => films().map(f => nodes.get(f.id)));
   if (films().length > shown) list.scrollLeft = list.scrollWidth;
   shown = films().length;
   $("welcome").hidden = has;

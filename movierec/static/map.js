@@ -156,7 +156,7 @@ async function load(version) {
     points = data.map(p => ({ id: p.movie_id, x: p.x / mx, y: p.y / my }));
     at = new Map(points.map(p => [p.id, p]));
     $("map-note").textContent = "";
-    draw();
+    showMap(marks.past, marks.next);
   } catch (error) {
     asked = null;
     $("map-note").textContent = error.status === 501 ? "This service has no map of its films." : `The map can't be drawn: ${error.message}.`;

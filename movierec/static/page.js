@@ -62,12 +62,11 @@ function failed(error) {
 // ---- the lists ----
 const title = got => got.strategy === "popular" || got.model === "popular" ? "Popular with everyone" : "What to watch next";
 function show(cards, into, got, options) {
-  const nodes = cards.render(got.films, options);
+  place(into, () => cards.render(got.films, options));
   for (const card of cards.nodes.values()) {
     card.listId = got.listId;
     watch(card.node, { id: card.film.id, listId: got.listId, position: card.position });
   }
-  place(into, nodes);
 }
 
 function showLists(got, other) {
@@ -87,6 +86,7 @@ function showLists(got, other) {
   $("none").hidden = !none;
   $("none-text").textContent = filtered() ? "No film passes these wishes." : "You have seen everything there is.";
   $("none-clear").hidden = !filtered();
+  $("results").dataset.list = [got, other].filter(Boolean).map(x => x.listId).join(" ");
   showHood(got, label(model()));
   showMap(s.state.history.map(f => f.id), got.films.map(f => f.id));
 }
