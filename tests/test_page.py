@@ -412,6 +412,8 @@ def test_because_you_watched_shows_the_films(visit, films):
     page.click(f"#next li:nth-child({at + 1}) .poster")
     expect(page.locator("#d-why h3")).to_have_text("Because you watched…")
     assert page.inner_text("#d-why .why") == reasons[at]
+    named = re.search("“(.+)”", reasons[at])[1]
+    assert page.get_attribute(".thumb >> nth=0", "aria-label").startswith(named)
 
 
 # ---- trouble -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ function sources(film) {
 }
 
 function because(film) {
-  const ids = new Set(Object.values(film.sources ?? {}).map(x => x.watched).filter(Boolean)), from = state.history.filter(f => ids.has(f.id)).slice(-4), came = sources(film);
+  const ids = new Set(Object.values(film.sources ?? {}).map(x => x.watched).filter(Boolean)), came = sources(film);
+  const named = f => [f.title, full(f)].some(name => film.why?.includes(`“${name}”`));       // in the reason, which comes first
+  const from = state.history.filter(f => named(f) || ids.has(f.id)).sort((a, b) => named(b) - named(a)).slice(0, 4);
   if (!film.why && !came.length) return [];
   const films = from.map(f => el("button", { type: "button", className: "thumb", "aria-label": full(f), title: full(f), onclick: () => open(f) }, poster(f.id)));
   return [el("h3", { textContent: from.length || film.why?.startsWith("Because") ? "Because you watched…" : "Why this film" }), film.why && el("p", { className: "why", textContent: film.why }),
@@ -34,7 +36,7 @@ function known(f) {
   const people = [f.director && line("Directed by", f.director), f.actors?.length && line("With", f.actors.join(", "))];
   const stars = f.vote_average ? line("Votes", `${f.vote_average.toFixed(1)} on average${f.vote_count ? `, of ${Math.round(f.vote_count).toLocaleString("en")} people` : ""}`) : null;
   const seen = f.n_ratings ? line("Here", `${f.n_ratings.toLocaleString("en")} viewers watched it`) : null;
-  const list = f.score === undefined || f.score === null ? null : line("Score", `${score(f.score)} by the model of the list`);
+  const list = f.score === undefined || f.score === null ? null : line("Score", `${score(f.score)}, by the model`);
   return [...people, stars, seen, list].filter(Boolean).flat();
 }
 
