@@ -518,7 +518,10 @@ def test_a_broken_link_breaks_nothing(visit, where):
 
 
 def test_under_the_hood_tells_stages_and_shows_the_map(visit, films):
-    page = visit(link(films, *SPACE))
+    page, coming = visit(link(films, *SPACE)), set()
+    page.on("request", lambda r: coming.add(r.url))
+    for done in ("requestfinished", "requestfailed"):
+        page.on(done, lambda r: coming.discard(r.url))
     page.click("#hood summary")
     rows = page.eval_on_selector_all("#stages tr", "n => n.map(x => x.innerText.replace(/\\s+/g, ' '))")
     assert [r.split()[0] for r in rows] == ["Read", "Filter", "Retrieve", "Score", "Order", "Explain"]
@@ -528,9 +531,9 @@ def test_under_the_hood_tells_stages_and_shows_the_map(visit, films):
     expect(page.locator("#map")).to_have_attribute("aria-label", re.compile("3 watched, 24 recommended"))
 
     def look(last=None):
-        "The picture, once it stays the same: posters come one by one."
-        while (now := page.evaluate("document.getElementById('map').toDataURL()")) != last:
-            page.wait_for_timeout(250)
+        "The picture, once all posters have come and it stays the same."
+        while (now := page.evaluate("document.getElementById('map').toDataURL()")) != last or coming:
+            page.wait_for_timeout(300)
             last = now
         return now
 
