@@ -286,14 +286,14 @@ def test_cors_is_closed_unless_set(folder, tmp_path, http):
 def test_too_many_in_flight_are_shed(folder, tmp_path, monkeypatch):
     with client(folder, tmp_path, max_requests=2) as http:
         ready(http)
-        gate = threading.Event()
-        monkeypatch.setattr(http.app.state.service.engine, "search", lambda *a: (gate.wait(10), [])[1])
+        gate, inside = threading.Event(), []
+        monkeypatch.setattr(http.app.state.service.engine, "search", lambda *a: (inside.append(1), gate.wait(10), [])[2])
         with ThreadPoolExecutor(3) as pool:
             held = [pool.submit(http.get, "/movies/search?q=toy") for _ in range(2)]
-            until(lambda: http.get("/movies/1").status_code == 503)
+            until(lambda: len(inside) == 2)       # asking before both are in could shed one of them
             shed = http.get("/movies/1")
             gate.set()
-        assert "retry-after" in shed.headers and [h.result().status_code for h in held] == [200, 200]
+        assert shed.status_code == 503 and "retry-after" in shed.headers and [h.result().status_code for h in held] == [200, 200]
         assert http.get("/movies/1").status_code == 200 == http.get("/healthz").status_code
 
 
@@ -526,3 +526,29 @@ def test_batch_command_fills_what_the_service_reads(folder, tmp_path):
     same(got["recommendations"], asked["recommendations"])
     assert cli("batch", "--bundle", folder, "--out", tmp_path / "x").returncode == 2
     assert "no bundle" in cli("batch", "--data", "demo", "--bundle", tmp_path, "--out", tmp_path / "x", "--cache").stderr
+
+
+def test_the_time_of_the_request_counts_as_in_the_evaluation(tmp_path):
+    "Network and counts both read `now`: the service's scores are those that were measured."
+    import numpy as np
+    from movierec.bundle import Bundle, save_bundle
+    from movierec.data.sequences import Histories
+    from movierec.models.baselines import Popular
+    from movierec.models.decoder import Decoder, DecoderConfig
+    from movierec.service.engine import Engine
+    from tiny_world import dataset
+    data = dataset()
+    model = Decoder(DecoderConfig(embedding_dim=16, n_layers=1, n_heads=2, epochs=3, device="cpu", precision="float32", query_time=True))
+    model.fit(data.interactions)
+    save_bundle(tmp_path / "b", data, dict(decoder=model, popular=Popular().fit(data.interactions, data.items)))
+    engine = Engine(Bundle.load(tmp_path / "b"))
+    try:
+        lists = []
+        for wait in (1, 90, 10**6):
+            a = engine.recommend([1, 2], 3, timestamps=[100, 200], now=200 + wait)
+            h = Histories.from_lists([[1, 2]], [[100, 200]])
+            want = model.score(h, now=np.array([200 + wait]))[0]
+            np.testing.assert_allclose(a.scores, [want[np.searchsorted(model.item_ids, i)] for i in a.item_ids], rtol=1e-4)
+            lists.append(a.scores)
+        assert lists[0] != lists[1] != lists[2]
+    finally: engine.close()
