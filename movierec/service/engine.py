@@ -416,14 +416,14 @@ def _run(self, lane, tasks) -> list:
         for j, t, c, s in zip(at, group, cols, got, strict=True): answers[j] = self._sequence(lane, t, c[:t.k], s[:t.k])
     return answers
 
-# %% ../../nbs/83_service.engine.ipynb #dd19dae7
+# %% ../../nbs/83_service.engine.ipynb #52a6d787
 def _scores(self, lane, h: Histories, now=None) -> np.ndarray:
     "(B, n) finite scores of a lane's model, from the vectors of the histories where it has such."
     model = lane.model
     if lane.films is None: return checked_scores(model, h, now)
     u = self._vectors(lane, h, now)
     out = u @ lane.films
-    if hasattr(model, "memory") and model.config.memory: out += model.memory(h)
+    if hasattr(model, "memory") and model.config.memory: out += model.memory(h, now)
     if not np.isfinite(out).all(): raise MovierecError(f"{model.name}: scores are NaN or infinite")
     return out
 
@@ -645,15 +645,16 @@ def about_text(self, text: str, k: int = 10) -> list:
 
 Engine.cell, Engine.brief, Engine.like_title, Engine.about_text = cell, brief, like_title, about_text
 
-# %% ../../nbs/83_service.engine.ipynb #8cd8eb3a
+# %% ../../nbs/83_service.engine.ipynb #cb94c5e9
 NO_PIPELINE = "this bundle has no pipeline: it goes in with a decoder that answers, as `movierec build --data {}` makes one"
 
 def pipe(self, history, k: int = 10, filters: Filters = None, wording: str = "rules", **options) -> tuple:
     "The `PipelineAnswer` for a history, and a sentence for each film where `explain` is among the options."
     p = self.bundle.pipeline
     if p is None: raise Missing(NO_PIPELINE.format(self.bundle.manifest["dataset"]))
-    a = p.ask([-1 if (i := film_id(x)) is None else i for x in history], k, filters, **options)
-    known = set(p.item_ids.tolist()); a.unknown_items = [x for x in history if film_id(x) not in known]
+    ids = [-1 if (i := film_id(x)) is None else i for x in history]
+    a = p.ask(ids, k, filters, **options); lost = set(a.unknown_items)
+    a.unknown_items = [x for x, i in zip(history, ids, strict=True) if i in lost]      # as they were sent
     if not a.reasons: return a, [None] * len(a.item_ids)
     writer = self.writer if wording == "llm" else None
     return a, writer.write_all(a.reasons) if writer else [p.explainer.sentence(f) for f in a.reasons]
