@@ -2,7 +2,7 @@
 # The headline: the decoder on MovieLens 1M, leave-last-out. Settings are chosen on valid, with a model that learned from train
 # (label `decoder`, the first seed); the models that are measured on test then learn from train and valid (`decoder-all`), so that
 # the last thing they know of a user is the film before the hidden one.
-#     bash reports/decoder_ml-1m.sh [first seed] [last seed]      (default 0 2; about 12 minutes a model on one free core)
+#     bash reports/decoder_ml-1m.sh [first seed] [last seed]      (default 0 2; some twenty minutes a model on a busy core)
 # One thread a run: two can share two cores, and floating-point sums come in the same order everywhere.
 # A run that was stopped goes on from its last checkpoint when the same command is given again.
 set -euo pipefail
