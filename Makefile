@@ -23,20 +23,24 @@ export MOVIEREC_HOME OMP_WAIT_POLICY VENV
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help install dev run test lint readme sync clean distclean
+.PHONY: help install dev bundle run tour test lint readme sync clean distclean
 
 help:  ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.installed  ## make .venv with all that the service and every model need
-run: $(VENV)/.installed  ## build the demo if need be, then serve it: PORT=8000, DATA=demo or a MovieLens name (ml-1m)
+bundle: $(VENV)/.installed  ## only build it, where it isn't there yet
 	@if [ ! -f "$(BUNDLE)/manifest.json" ]; then \
 	    if ! $(BIN)/python -c "import sys; from movierec.data.movielens import find_dataset; \
 	        sys.exit('$(DATA)' != 'demo' and find_dataset('$(DATA)') is None)"; then \
 	        $(BIN)/movierec data get "$(DATA)" || exit 1; fi; \
 	    $(BIN)/movierec build --data "$(DATA)" --out "$(BUNDLE)"; fi
+run: bundle  ## build the demo if need be, then serve it: PORT=8000, DATA=demo or a MovieLens name (ml-1m)
 	@echo "movierec on $(DATA): open http://127.0.0.1:$(PORT)   (the API: /docs; to stop: Ctrl-C)"
 	@MOVIEREC_BUNDLE="$(BUNDLE)" $(BIN)/uvicorn movierec.serve:app --host $(HOST) --port $(PORT)
+
+tour: $(if $(URL),,bundle)  ## ask every call of the API with curl, and show the answers: DATA=demo, or URL=… (and KEY=…) of a running service
+	@$(BIN)/python tools/tour.py $(if $(URL),--url "$(URL)" --key "$(KEY)",--bundle "$(BUNDLE)")
 
 test: $(VENV)/.dev  ## run every notebook and every test (real data: MOVIEREC_DATA=folder)
 	@tools/system_parts.sh

@@ -1,17 +1,26 @@
-"""How quick the service is over HTTP, measured by wrk on the same machine, beside a bare FastAPI route in the same run.
+"""How quick the service is over HTTP, measured by wrk on the same machine, beside bare FastAPI routes in the same run.
 
-    python benchmarks/serve.py --bundle artifacts/bundles/ml-1m --seconds 10
+    python benchmarks/serve.py --bundle artifacts/bundles/ml-1m     # measures, then writes reports/serving.md
+    python reports/serving.py                                      # writes the page from the rows that are there
 
-Each case is asked with 1, 8 and 64 connections: `bare` (a route that gives a small JSON), `cached` (GET /recommend of
-prepared lists), `uncached` (POST /recommendation, every history another one, of 200 films where there are so many),
-`repeated` (the same, a thousand histories over and over: their vectors are in the cache), `recommend` (POST /recommend),
-`similar`, `search`, and `batch` (POST /batch/recommend, 100 users a call). The server is `uvicorn movierec.serve:app`.
-The row tells the machine's load: on a machine that others use, the numbers are theirs too.
+Each case is asked with 1, 8 and 64 connections:
+
+- `bare`: a FastAPI route of its own process that gives a small JSON; `bare-list`: one that gives a list as long as ours.
+- `cached`: GET /recommend of lists prepared before.
+- `uncached`: POST /recommendation; every history is another one, of 200 films, so nothing of it is in the cache.
+- `repeated`: the same with a thousand histories over and over: their vectors are in the cache, the lists are made anew.
+- `recommend`: POST /recommend, the taste model; `filtered`: POST /recommend/filtered by the model that answers.
+- `pipeline`: POST /pipeline/recommend with reasons; `similar`, `search`, and `batch` (100 users a call).
+
+The server is `uvicorn movierec.serve:app` with its defaults: one process, the cache on disk, the access log on. Films are
+drawn for the histories by how often they are watched, since popular films are the dear ones. A case that the bundle can't
+answer (501) is left out. The row tells the load of the machine and what share of the vectors came from the cache.
 """
 
 import argparse
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -19,37 +28,45 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+ROOT = Path(__file__).resolve().parents[1]
+CASES = "bare,bare-list,cached,uncached,repeated,recommend,filtered,pipeline,similar,search,batch"
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--bundle", default="artifacts/bundle")
-parser.add_argument("--seconds", type=int, default=10)
+parser.add_argument("--seconds", type=int, default=10, help="of each case")
 parser.add_argument("--connections", default="1,8,64")
-parser.add_argument("--cases", default="bare,cached,uncached,repeated,recommend,similar,search,batch")
+parser.add_argument("--cases", default=CASES)
 parser.add_argument("--length", type=int, default=200, help="films of a history")
-parser.add_argument("--label", default="")
-parser.add_argument("--out", type=Path, default=Path("reports/benchmarks"))
-args = parser.parse_args()
+parser.add_argument("--most", type=int, default=1500, help="requests a second for which there are histories that differ")
+parser.add_argument("--out", type=Path, default=ROOT / "reports/benchmarks")
+parser.add_argument("--page", type=Path, default=ROOT / "reports/serving.md", help="what is made of the rows in --out")
 
 BARE = """
 from fastapi import FastAPI
-app = FastAPI()
+from pydantic import BaseModel
+class Film(BaseModel): movie_id: str; score: float
+class Films(BaseModel): user_id: int; recommendations: list[Film]
+app, films = FastAPI(), [(str(i), i / 7) for i in range(1000, 1020)]
 @app.get("/bare")
 async def bare() -> dict: return {"recommendations": [1, 2, 3, 4, 5]}
+@app.get("/bare-list")
+async def bare_list(user_id: int = 1) -> Films:
+    return Films(user_id=user_id, recommendations=[Film(movie_id=i, score=x) for i, x in films])
 """
 
 LUA = """
-local bodies, n, at = {}, 0, %(start)d
+local bodies, n, at = {}, 0, 0
 for line in io.lines("%(file)s") do n = n + 1; bodies[n] = line end
-local thread = 0
-function setup(t) t:set("offset", thread * 7919); thread = thread + 1 end
 function request()
   at = at + 1
-  local line = bodies[(at + (offset or 0)) %% n + 1]
+  local line = bodies[(at - 1) %% n + 1]
   if "%(method)s" == "GET" then return wrk.format("GET", line) end
   return wrk.format("POST", "%(path)s", {["Content-Type"] = "application/json"}, line)
 end
@@ -67,15 +84,15 @@ def port():
         return s.getsockname()[1]
 
 
-def start(app, number, cwd, **env):
+def start(app, number, cwd, log, **env):
     cmd = [sys.executable, "-m", "uvicorn", app, "--port", str(number), "--log-level", "warning"]
-    return subprocess.Popen(cmd, cwd=cwd, env={**os.environ, "PYTHONPATH": str(Path.cwd()), **env})
+    return subprocess.Popen(cmd, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **env}, stderr=log)
 
 
 def ask(url, body=None):
     r = urllib.request.Request(url, body and json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(r, timeout=120) as a:
-        return json.loads(a.read())
+        return a.read()
 
 
 def wait(url):
@@ -88,10 +105,10 @@ def wait(url):
     sys.exit(f"{url} doesn't answer")
 
 
-def wrk(url, tmp, connections, lines, path="", method="POST", start_at=0):
-    "One run; the row of its numbers."
+def wrk(args, url, tmp, connections, method, path, lines):
+    "One run; its numbers."
     (tmp / "lines").write_text("\n".join(lines) + "\n")
-    (tmp / "ask.lua").write_text(LUA % dict(file=tmp / "lines", path=path, method=method, start=start_at))
+    (tmp / "ask.lua").write_text(LUA % dict(file=tmp / "lines", path=path, method=method))
     cmd = ["wrk", "-t1", f"-c{connections}", f"-d{args.seconds}s", "--timeout", "10s", "-s", str(tmp / "ask.lua"), url]
     out = subprocess.run(cmd, capture_output=True, text=True, check=True).stdout
     n, us, p50, p95, p99, status, broken = map(int, re.search(r"RESULT (.*)", out)[1].split())
@@ -99,58 +116,153 @@ def wrk(url, tmp, connections, lines, path="", method="POST", start_at=0):
 
 
 def histories(films, n, length, seed):
-    rng = np.random.default_rng(seed)
-    return [rng.choice(films, min(length, len(films) // 2), replace=False).tolist() for _ in range(n)]
+    "n lists of different films each, drawn by how often they are watched (the largest of log weight + Gumbel noise)."
+    rng, weight, out = np.random.default_rng(seed), np.log(films.n_ratings.to_numpy(np.float32)), []
+    ids, length = films.item_id.to_numpy(), min(length, len(films) // 2)
+    for a in range(0, n, 1000):
+        noisy = weight + rng.gumbel(size=(min(1000, n - a), len(ids))).astype(np.float32)
+        out += rng.permuted(ids[np.argpartition(-noisy, length - 1, axis=1)[:, :length]], axis=1).tolist()
+    return out
 
 
-def cases(films, seed):
-    "Case → (method, path, lines)."
-    fresh, few = histories(films, 4000, args.length, seed), histories(films, 1000, args.length, 0)
-    body = lambda **b: json.dumps(b)
-    batch = [body(user_histories={str(u): h for u, h in enumerate(fresh[i : i + 100])}, top_k=20) for i in range(0, 1000, 100)]
-    return dict(
-        cached=("GET", "", [f"/recommend?user_id={u}&top_k=20" for u in range(500)]),
-        uncached=("POST", "/recommendation", [body(interaction_history=h, k=20) for h in fresh]),
-        repeated=("POST", "/recommendation", [body(interaction_history=h, k=20) for h in few]),
-        recommend=("POST", "/recommend", [body(user_id=i, history=h) for i, h in enumerate(fresh)]),
-        similar=("POST", "/similar", [body(movie_id=int(i)) for i in films[:500]]),
-        search=("GET", "", [f"/movies/search?q={q}" for q in ("toy", "god", "star+wars", "termin", "amelie", "the+mat", "heat", "jurasic")]),
-        batch=("POST", "/batch/recommend", batch),
-    )
+def prepare_case(name, films, args, seed):
+    "`(method, path, lines)` of a case; with another seed, other histories."
+    body, fresh = lambda **b: json.dumps(b), lambda n: histories(films, n, args.length, seed)
+    n = args.most * args.seconds
+    if name.startswith("bare"):
+        return "GET", "", [f"/{name}"]
+    if name == "cached":
+        return "GET", "", [f"/recommend?user_id={u}&top_k=20" for u in range(500)]
+    if name == "uncached":
+        return "POST", "/recommendation", [body(interaction_history=h, k=20) for h in fresh(n)]
+    if name == "repeated":
+        return "POST", "/recommendation", [body(interaction_history=h, k=20) for h in histories(films, 1000, args.length, 0)]
+    if name == "recommend":
+        return "POST", "/recommend", [body(user_id=i, history=h) for i, h in enumerate(fresh(n))]
+    if name == "filtered":
+        wish = dict(genres=["Comedy"], min_year=1990, final_k=20, model=args.model)
+        return "POST", "/recommend/filtered", [body(user_id=i, history=h, **wish) for i, h in enumerate(fresh(n // 3))]
+    if name == "pipeline":
+        return "POST", "/pipeline/recommend", [body(history=h, top_k=10, explain=True) for h in fresh(n // 3)]
+    if name == "similar":
+        return "POST", "/similar", [body(movie_id=int(i)) for i in films.item_id[:500]]
+    if name == "search":
+        asked = "toy god star+wars termin amelie the+mat heat jurasic".split()
+        return "GET", "", [f"/movies/search?q={q}" for q in asked]
+    users = fresh(max(1000, 20 * args.seconds * 100))
+    lines = [body(user_histories={str(u): h for u, h in enumerate(users[i : i + 100])}, top_k=20) for i in range(0, len(users), 100)]
+    return "POST", "/batch/recommend", lines
+
+
+def can(url, method, path, lines):
+    "Whether the bundle answers this; the first of the lines is asked, and for a POST the answer thrown away."
+    try:
+        ask(url + (path or lines[0]), json.loads(lines[0]) if method == "POST" else None)
+        return True
+    except urllib.error.HTTPError as e:
+        if e.code != 501:
+            raise
+        return False
+
+
+def cache_counts(url):
+    "`(hits, misses)` of the cache so far."
+    text = ask(url + "/metrics").decode()
+    found = [re.search(rf"^movierec_cache_{n}_total ([\d.e+]+)", text, re.M) for n in ("hits", "misses")]
+    return [float(x[1]) if x else 0.0 for x in found]
+
+
+def measure(args, films, tmp, bare, ours):
+    rows, seed = [], 1
+    for name in args.cases.split(","):
+        url = bare if name.startswith("bare") else ours
+        for c in map(int, args.connections.split(",")):
+            seed += 1  # other histories than before
+            method, path, lines = prepare_case(name, films, args, seed)
+            if not can(url, method, path, lines[-1:]):
+                print(f"{name}: this bundle has no model for it", flush=True)
+                break
+            load = round(os.getloadavg()[0], 1)
+            before = cache_counts(ours)
+            got = wrk(args, url, tmp, c, method, path, lines)
+            hits, misses = (b - a for a, b in zip(before, cache_counts(ours), strict=True))
+            share = None if url is bare or not hits + misses else round(hits / (hits + misses), 3)
+            rows.append(dict(case=name, connections=c, **got, from_cache=share, load_before=load))
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def cpu_name():
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found[1].strip() if found else platform.machine()
+
+
+def version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def machine():
+    "What was measured on, and with what."
+    packages = "movierec fastapi starlette uvicorn pydantic torch numpy uvloop httptools orjson".split()
+    tool = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split()[:2]
+    versions = dict(python=platform.python_version(), wrk=tool[-1] if tool else None) | {p: v for p in packages if (v := version(p))}
+    return dict(cores=os.cpu_count(), cpu=cpu_name(), system=platform.system(), versions=versions)
+
+
+def git(*words):
+    got = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    return got.stdout.strip() if got.returncode == 0 else None
+
+
+def threads_of(url, log):
+    "The threads that the server said it took for its model."
+    log.seek(0)
+    found = re.search(r"(\d+) thread\(s\)", log.read())
+    return int(found[1]) if found else None
 
 
 def main():
+    args = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("this needs wrk: apt-get install wrk")
-    films = pd.read_parquet(Path(args.bundle) / "items.parquet").query("n_ratings > 0").item_id.to_numpy()
-    rows, seed = [], 1
-    with tempfile.TemporaryDirectory() as d:
+    films = pd.read_parquet(Path(args.bundle) / "items.parquet").query("n_ratings > 0")
+    load = [round(x, 2) for x in os.getloadavg()]
+    with tempfile.TemporaryDirectory() as d, open(Path(d) / "log", "a+") as log:
         tmp, a, b = Path(d), port(), port()
         (tmp / "bare_app.py").write_text(BARE)
-        servers = [start("bare_app:app", a, tmp), start("movierec.serve:app", b, ".", MOVIEREC_BUNDLE=str(Path(args.bundle).resolve()), MOVIEREC_HOME=str(tmp), MOVIEREC_ACCESS_LOG="false")]
+        env = dict(MOVIEREC_BUNDLE=str(Path(args.bundle).resolve()), MOVIEREC_HOME=str(tmp), OMP_WAIT_POLICY="PASSIVE")
+        os.environ.pop("OMP_NUM_THREADS", None)  # the service decides
+        servers = [start("bare_app:app", a, tmp, log), start("movierec.serve:app", b, ROOT, log, **env)]
         try:
-            wait(f"http://127.0.0.1:{a}/bare")
-            wait(f"http://127.0.0.1:{b}/readyz")
-            model = ask(f"http://127.0.0.1:{b}/model")
-            ask(f"http://127.0.0.1:{b}/batch/recommend/cache", dict(user_histories={str(u): h for u, h in enumerate(histories(films, 500, 50, 9))}))
-            ask(f"http://127.0.0.1:{b}/batch/recommend", dict(user_histories={"1": [1]}))
-            for name, c in [(name, int(c)) for name in args.cases.split(",") for c in args.connections.split(",")]:
-                if name == "bare":
-                    got = wrk(f"http://127.0.0.1:{a}", tmp, c, ["/bare"], method="GET")
-                else:
-                    seed += 1  # other histories than before: nothing of them is in the cache
-                    method, path, lines = cases(films, seed)[name]
-                    got = wrk(f"http://127.0.0.1:{b}", tmp, c, lines, path, method)
-                rows.append(dict(case=name, connections=c, **got, load_average=round(os.getloadavg()[0], 1)))
-                print(json.dumps(rows[-1]), flush=True)
+            bare, ours = f"http://127.0.0.1:{a}", f"http://127.0.0.1:{b}"
+            wait(bare + "/bare")
+            wait(ours + "/readyz")
+            model = json.loads(ask(ours + "/model"))
+            args.model = model["model"]
+            users = {str(u): h for u, h in enumerate(histories(films, 500, 50, 9))}
+            ask(ours + "/batch/recommend/cache", dict(user_histories=users, top_k=20))
+            rows = measure(args, films, tmp, bare, ours)
+            threads = threads_of(ours, log)
         finally:
             for s in servers:
                 s.terminate()
             for s in servers:
                 s.wait(20)
-    about = dict(benchmark="serve", label=args.label, dataset=model["dataset"], model=model["model"], models=model["models"], version=model["version"], history=args.length, seconds=args.seconds, cores=os.cpu_count(), tool="wrk", rows=rows)
+    about = dict(
+        benchmark="serve", dataset=model["dataset"], model=model["model"], models=model["models"], version=model["version"],
+        films=len(films), history=min(args.length, len(films) // 2), seconds=args.seconds, tool="wrk", **machine(), threads=threads, load_average=load,
+        commit=git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain", "--", "movierec")), rows=rows,
+    )  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / f"serve_{model['dataset']}.json").write_text(json.dumps(about, indent=1) + "\n")
+    subprocess.run([sys.executable, ROOT / "reports/serving.py", "--rows", args.out, "--page", args.page], check=True)
 
 
 if __name__ == "__main__":
