@@ -38,7 +38,7 @@ def attend(q, k, v, mask=None):
 
 def heads(x, n: int): return x.unflatten(-1, (n, -1)).transpose(1, 2)   # (B, L, D) → (B, H, L, E)
 
-# %% ../nbs/48_layers.ipynb #6290eb6e
+# %% ../nbs/48_layers.ipynb #d71e07cd
 class Block(nn.Module):
     "Pre-norm transformer block: self-attention, then a GELU network of four times the width."
     def __init__(self, dim: int, n_heads: int, dropout: float):
@@ -47,9 +47,21 @@ class Block(nn.Module):
         self.norm1, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.norm2, self.up, self.down = nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
 
-    def forward(self, x, mask=None):             # (B, L, D), None or (B, 1, M, L) → (B, M, D), M = L without a mask
-        M = x.shape[1] if mask is None else mask.shape[2]
-        q, k, v = (heads(a, self.n_heads) for a in self.qkv(self.norm1(x)).chunk(3, -1))
-        a = attend(q[:, :, -M:], k, v, mask).transpose(1, 2).flatten(2)
-        x = x[:, -M:] + self.drop(self.out(a))
+    def forward(self, x, mask=None, at=None):
+        "(B, L, D) → (B, M, D): all positions, or as many as `mask` (B, 1 or H, M, L) has rows, or position `at` (B,) of each."
+        n = self.norm1(x)
+        if at is not None:
+            x, asking = (a.gather(1, at[:, None, None].expand(-1, 1, a.shape[2])) for a in (x, n))
+            if mask is None: mask = (torch.arange(n.shape[1], device=n.device) <= at[:, None])[:, None, None]
+        else:
+            M = x.shape[1] if mask is None else mask.shape[2]
+            x, asking = x[:, -M:], n[:, -M:]
+        a = attend(*(heads(a, self.n_heads) for a in self.project(asking, n)), mask).transpose(1, 2).flatten(2)
+        x = x + self.drop(self.out(a))
         return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
+
+    def project(self, asking, n):
+        "q of the positions that ask, k and v of all."
+        if asking.shape == n.shape: return self.qkv(n).chunk(3, -1)
+        w, b = self.qkv.weight, self.qkv.bias; D = n.shape[-1]
+        return F.linear(asking, w[:D], b[:D]), *F.linear(n, w[D:], b[D:]).chunk(2, -1)

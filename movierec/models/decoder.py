@@ -82,7 +82,7 @@ def gap_steps(seconds: np.ndarray) -> np.ndarray:
     "Seconds to the next event as steps of half an e-fold, 1..41: int64 of the same shape."
     return 1 + np.minimum(np.log1p(np.maximum(seconds, 0)) / .5, GAPS - 2).astype(np.int64)
 
-# %% ../../nbs/53_models.decoder.ipynb #fbcca93d
+# %% ../../nbs/53_models.decoder.ipynb #0999889e
 class DecoderNet(nn.Module):
     "Film numbers (B, L) → a vector for every position (B, L, D), to be compared with `films()`."
     def __init__(self, c: DecoderConfig, features: torch.Tensor):
@@ -104,12 +104,13 @@ class DecoderNet(nn.Module):
         "All film vectors (n+1, D): the id's row plus what its metadata adds."
         return self.item.weight if self.about is None else self.item.weight + self.about(self.features)
 
-    def forward(self, x, films, gaps=None):
+    def forward(self, x, films, gaps=None, at=None):
+        "… or (B, 1, D), that of position `at` (B,) of each."
         h = F.embedding(x, films) + self.position.weight[:x.shape[1]]              # (B, L, D)
         if self.gap is not None: h = h + self.gap(self.hidden(gaps) if self.training else gaps)
         h = self.drop(h)
-        for block in self.blocks: h = block(h)
-        return self.norm(h)
+        for block in self.blocks[:-1]: h = block(h)
+        return self.norm(self.blocks[-1](h, at=at))
 
     def hidden(self, gaps): return gaps * (torch.rand(gaps.shape, device=gaps.device) >= self.hide)   # 0: not told
 
@@ -198,13 +199,13 @@ def score(self, histories: Histories, now=None) -> np.ndarray:
 
 Decoder.embed, Decoder.item_vectors, Decoder.memory, Decoder.score = embed, item_vectors, memory, score
 
-# %% ../../nbs/53_models.decoder.ipynb #0531dc71
+# %% ../../nbs/53_models.decoder.ipynb #2498c194
 @torch.no_grad()
 def last_vectors(net: DecoderNet, x: np.ndarray, gaps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     "(B, D) the last position of each history: film numbers and gap steps (B, L) padded right, lengths (B,) ≥ 1."
     net.eval(); device = net.bias.device
-    h = net(torch.from_numpy(x).to(device), net.films(), torch.from_numpy(gaps).to(device))
-    return h[torch.arange(len(x), device=device), torch.from_numpy(lengths - 1).to(device)].float().cpu().numpy()
+    x, gaps, at = (torch.from_numpy(a).to(device) for a in (x, gaps, lengths - 1))
+    return net(x, net.films(), gaps, at)[:, 0].float().cpu().numpy()
 
 def gaps_before(times: np.ndarray, lengths: np.ndarray, now=None) -> np.ndarray:
     "Gap steps from each event (B, L) to the next, from the last one to `now` (B,), 0 where that isn't told or times are all 0."
