@@ -1,6 +1,6 @@
 """reports/serving.md from the rows in reports/benchmarks/: python reports/serving.py [--check]
 
-The rows are made by benchmarks/serve.py (which ends by calling this), batch.py, soak.py and onnx.py. A part whose row isn't there is left out.
+The rows are made by benchmarks/serve.py (which ends by calling this), batch.py, soak.py and onnx_runtime.py. A part whose row isn't there is left out.
 """
 
 import argparse
