@@ -6,7 +6,7 @@
 __all__ = ['BUILD', 'app', 'is_missing', 'run_build', 'build_missing', 'make_cache', 'make_engine', 'prepare',
            'prepare_until_ready', 'Reloader', 'watch', 'on_hangup', 'open_events', 'start', 'lifespan', 'create_app']
 
-# %% ../nbs/85_serve.ipynb #8b2987a1
+# %% ../nbs/85_serve.ipynb #7e7783f6
 import asyncio
 import os
 import signal
@@ -26,8 +26,8 @@ from .cache import open_cache
 from .core import MovierecError, fmt_seconds, get_logger
 from .events import EventStore, parse_arms
 from .service.engine import Batcher, Engine
-from .service.routes import State, install
-from .service.settings import Settings, available_cores, limit_threads, load_settings, model_threads
+from .service.routes import SEVERAL, State, install
+from .service.settings import Settings, available_cores, count_workers, limit_threads, load_settings, model_threads
 from .service.walls import log_to
 
 # %% ../nbs/85_serve.ipynb #4d873c2d
@@ -158,7 +158,7 @@ class Reloader:
     def _retire(self, old):
         self.stop.wait(max(self.state.settings.request_seconds, 5)); old.close()
 
-# %% ../nbs/85_serve.ipynb #8d8e6298
+# %% ../nbs/85_serve.ipynb #a1dbd834
 def _touched(path: Path):
     try: return path.stat().st_mtime_ns
     except OSError: return None
@@ -166,6 +166,7 @@ def _touched(path: Path):
 def watch(self, every: float = 1):
     "Reload when another worker left its mark; runs until `stop`."
     while not self.stop.wait(every):
+        self.app.state.metrics.sync()   # so that the other workers can tell what this one's cache counts
         if (now := _touched(self.mark)) != self.seen:
             self.seen = now
             try: self(tell=False)
@@ -181,7 +182,7 @@ def on_hangup(self):
 
 Reloader.watch, Reloader.on_hangup = watch, on_hangup
 
-# %% ../nbs/85_serve.ipynb #b2d6be50
+# %% ../nbs/85_serve.ipynb #8b8dd38a
 def open_events(state: State):
     "Let the state keep events, if their file can be written; gives what is to be closed."
     try: store = EventStore(state.settings.events)
@@ -195,6 +196,8 @@ def start(app: FastAPI, stop: threading.Event) -> tuple:
     state = app.state.service; c = state.settings = state.settings or load_settings()
     state.batches, state.arms, state.reload = threading.Semaphore(c.batches), parse_arms(c.arms), Reloader(app, stop)
     if c.access_log: log_to()
+    if count_workers() > 1 and SEVERAL not in os.environ:
+        get_logger("serve").warning("each of the workers counts for itself: name an empty folder as %s, and /metrics adds them up", SEVERAL)
     jobs = (prepare_until_ready, (app, stop)), (state.reload.watch, ())
     threads = [threading.Thread(target=job, args=args, name="loader", daemon=True) for job, args in jobs]
     for t in threads: t.start()
@@ -217,12 +220,13 @@ async def lifespan(app: FastAPI):
             engine.close()
             if engine.cache is not None: engine.cache.close()
 
-# %% ../nbs/85_serve.ipynb #0672e6a5
+# %% ../nbs/85_serve.ipynb #dc0ab920
 def create_app(
     settings: Settings = None,  # None: from the environment, when the app starts
 ) -> FastAPI:
     "A service of its own."
     app = FastAPI(title="movierec", version=__version__, lifespan=lifespan, redirect_slashes=False,
+                  docs_url=None, redoc_url=None,   # `install` brings a page that asks no other server
                   description="Histories of films in, recommended films out. Every list is best first.")
     app.state.service = State(settings)
     return install(app)

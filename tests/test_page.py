@@ -527,7 +527,7 @@ def test_under_the_hood_tells_stages_and_shows_the_map(visit, films):
     assert [r.split()[0] for r in rows] == ["Read", "Filter", "Retrieve", "Score", "Order", "Explain"]
     assert all(re.search(r"\d ms", r) for r in rows)
     page.locator("#map-frame").scroll_into_view_if_needed()
-    page.wait_for_function("document.getElementById('map-note').textContent === ''")
+    page.wait_for_function("() => document.getElementById('map-note').textContent === ''")
     expect(page.locator("#map")).to_have_attribute("aria-label", re.compile("3 watched, 24 recommended"))
 
     def look(last=None):
@@ -638,3 +638,27 @@ def test_the_first_view_is_small_and_all_from_here(visit, server):
         "#next .card:nth-child(n + 2) img", "n => n.every(x => x.loading === 'lazy' && x.width && x.height)"
     )
     assert below
+
+
+# ---- the calls -----------------------------------------------------------------------------------------------------
+
+
+def test_docs_are_shown_and_tried_without_any_other_server(server, browser):
+    c = browser.new_context(viewport=dict(width=1280, height=900))
+    page, said, asked = c.new_page(), [], []
+    page.on("console", lambda m: said.append(m.text))
+    page.on("pageerror", lambda e: said.append(str(e)))
+    page.on("request", lambda r: asked.append(r.url))
+    page.goto(f"http://127.0.0.1:{server.port}/docs")
+    calls = page.locator(".opblock")
+    expect(calls.first).to_be_visible()
+    assert calls.count() == sum(map(len, server.get("/openapi.json")[1]["paths"].values()))
+    page.locator(".opblock", has=page.locator("[data-path='/healthz']")).click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table .response-col_status").first).to_contain_text("200")
+    if folder := os.environ.get("MOVIEREC_SHOTS"):
+        page.screenshot(path=Path(folder) / "docs.png")
+    c.close()
+    odd = [u for u in asked if not u.startswith((f"http://127.0.0.1:{server.port}/", "data:", "blob:"))]
+    assert odd == [] and said == []

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -480,11 +482,44 @@ def test_every_worker_hears_of_a_reload(tmp_path):
     with Server(tmp_path, "--workers", "2", MOVIEREC_API_KEY="k") as server:
         until(lambda: server.text().count("ready: ") == 2, 60)
         version = make_bundle(place, seed=1)["version"]
-        import urllib.request
-
         r = urllib.request.Request(f"http://127.0.0.1:{server.port}/admin/reload", b"", {"X-API-Key": "k"})
         assert json.loads(urllib.request.urlopen(r, timeout=20).read())["version"] == version
         until(lambda: server.text().count(f"bundle {version} in use") == 2)
+
+
+def counted(text, name):
+    "The sum of a metric's samples."
+    return sum(float(x) for x in re.findall(rf"^{name}(?:{{[^}}]*}})? ([\d.e+]+)$", text, re.M))
+
+
+def test_workers_add_up_what_they_count(folder, tmp_path):
+    together = tmp_path / "together"
+    together.mkdir()
+    env = dict(MOVIEREC_BUNDLE=str(folder), PROMETHEUS_MULTIPROC_DIR=str(together))
+    with Server(tmp_path, "--workers", "2", **env) as server:
+        until(lambda: server.text().count("ready: ") == 2, 60)
+        for _ in range(60):
+            assert server.get("/recommendation", {"interaction_history": [1, 2], "k": 2})[0] == 200
+        event = dict(user_id=1, movie_id=1, list_id="x", model="decoder")
+        for kind in ("impression", "impression", "click"):
+            assert server.get("/events", event | {"type": kind})[0] == 202
+        until(lambda: counted(metrics_of(server), "movierec_cache_hits_total") + counted(metrics_of(server), "movierec_cache_misses_total") == 60)
+        for text in [metrics_of(server) for _ in range(10)]:  # whichever worker answers
+            assert counted(text, "movierec_answers_total") == 60
+            assert counted(text, "movierec_click_through_rate") == 0.5 and counted(text, "movierec_ready") == 1
+            assert len(re.findall("^movierec_bundle_info{.* 1.0$", text, re.M)) == 1
+        pids = {f.stem.rpartition("_")[2] for f in together.glob("counter_*.db")}
+        assert len(pids) == 2 and "each of the workers counts for itself" not in server.text()
+
+
+def test_workers_who_count_alone_say_so(folder, tmp_path):
+    with Server(tmp_path, "--workers", "2", MOVIEREC_BUNDLE=str(folder)) as server:
+        until(lambda: "each of the workers counts for itself" in server.text(), 60)
+
+
+def metrics_of(server):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=20) as a:
+        return a.read().decode()
 
 
 # ---- what is logged -----------------------------------------------------------------------------------------------

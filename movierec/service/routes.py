@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['StateDep', 'EngineDep', 'NOT_READY', 'recommending', 'ASKED', 'NO_MODEL', 'MATCH', 'batches', 'BATCH_ERRORS',
            'MAX_CELLS', 'movies', 'NO_FILM', 'BINARY', 'PICTURE_KINDS', 'IMAGE', 'operating', 'KEYED', 'guarded',
-           'page', 'STATIC', 'OURS', 'CACHE', 'BUCKETS', 'State', 'get_state', 'get_engine', 'problems', 'note',
-           'blame', 'scored', 'recommendation', 'taste', 'answer', 'recommend', 'prepared', 'filtered', 'similar',
-           'ranked', 'stars', 'pipeline', 'title_or_prompt', 'batch_model', 'turn', 'counts', 'check_size', 'batch',
-           'batch_cache', 'found', 'search', 'movie', 'poster', 'map_of_films', 'healthz', 'readyz', 'model', 'events',
-           'reload', 'index', 'tidy', 'refused', 'told', 'told_as', 'unforeseen', 'Metrics', 'collect', 'instrument',
-           'setting', 'is_batch', 'put_up_walls', 'install']
+           'page', 'STATIC', 'SWAGGER', 'OURS', 'CACHE', 'SEVERAL', 'BUCKETS', 'State', 'get_state', 'get_engine',
+           'problems', 'note', 'blame', 'scored', 'recommendation', 'taste', 'answer', 'recommend', 'prepared',
+           'filtered', 'similar', 'ranked', 'stars', 'pipeline', 'title_or_prompt', 'batch_model', 'turn', 'counts',
+           'check_size', 'batch', 'batch_cache', 'found', 'search', 'movie', 'poster', 'map_of_films', 'healthz',
+           'readyz', 'model', 'events', 'reload', 'index', 'docs', 'tidy', 'refused', 'told', 'told_as', 'unforeseen',
+           'Metrics', 'loaded', 'sync', 'click_rate', 'numbers', 'instrument', 'setting', 'is_batch', 'put_up_walls',
+           'install']
 
-# %% ../../nbs/84_service.routes.ipynb #7765b48d
+# %% ../../nbs/84_service.routes.ipynb #4588e009
 import asyncio
+import os
 import re
 import threading
 import time
@@ -22,16 +24,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from secrets import token_hex
+from types import SimpleNamespace
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.security import APIKeyHeader
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_fastapi_instrumentator import Instrumentator, metrics
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -339,6 +343,14 @@ async def index():
     "The web page."
     return FileResponse(str(STATIC / "index.html"), media_type="text/html", headers={"Cache-Control": "no-cache"})
 
+# %% ../../nbs/84_service.routes.ipynb #3f23bf9a
+SWAGGER = files("fastapi_offline") / "static"
+
+@page.get("/docs")
+async def docs():
+    "The calls, to be read and tried."
+    return FileResponse(str(STATIC / "docs.html"), media_type="text/html", headers={"Cache-Control": "no-cache"})
+
 # %% ../../nbs/84_service.routes.ipynb #c6a23231
 def tidy(errors) -> list:
     "Pydantic's errors without the input they are about."
@@ -363,7 +375,9 @@ OURS = {NotFound: told_as(404), Missing: told_as(501), Overloaded: told_as(503, 
 async def unforeseen(request, error):
     return JSONResponse({"detail": "internal error; it is in the server's log"}, 500)
 
-# %% ../../nbs/84_service.routes.ipynb #b55791d2
+# %% ../../nbs/84_service.routes.ipynb #6feec0cc
+CACHE = ("hits", "misses", "stored", "errors", "skipped", "garbage")
+
 class Metrics:
     "The Prometheus metrics of one app."
     def __init__(self):
@@ -372,45 +386,66 @@ class Metrics:
         self.batch = Histogram("movierec_batch_size", "Requests scored together", registry=r,
                                buckets=(1, 2, 4, 8, 16, 32, 64))
         self.ready = Gauge("movierec_ready", "1 once the bundle is loaded", registry=r, multiprocess_mode="min")
-        self.bundle = Gauge("movierec_bundle_info", "The bundle in use", ["version", "dataset", "model"],
-                            registry=r, multiprocess_mode="max")
+        self.bundle = Gauge("movierec_bundle_info", "1: the bundle in use", ["version", "dataset", "model"],
+                            registry=r, multiprocess_mode="mostrecent")
         self.events = {t: Counter(f"movierec_{t}s", f"{t.title()}s kept", ["model", "arm"], registry=r) for t in ("impression", "click")}
-        self.n = dict(impression=0, click=0); self.cache = None; r.register(self)
-
-    def loaded(self, engine):
-        "Note that `engine` is in use, and no other."
-        self.ready.set(1); self.bundle.clear(); self.cache = engine.cache
-        self.bundle.labels(engine.version, engine.bundle.manifest["dataset"], engine.model.name).set(1)
+        self.cached = {n: Counter(f"movierec_cache_{n}", f"Cache entries: {n}", registry=r) for n in CACHE}
+        self.cache, self.before, self.told, self.cache_up, self.lock = None, {}, (), None, threading.Lock()
 
     def event(self, e: Event):
         "Count an event; a name that isn't a model's is one of many, or every caller could make series."
         known = re.fullmatch(r"[a-z]+(-[a-z]+)?", e.model) and len(e.model) < 20
-        self.events[e.type].labels(e.model if known else "other", e.arm).inc(); self.n[e.type] += 1
+        self.events[e.type].labels(e.model if known else "other", e.arm).inc()
 
-# %% ../../nbs/84_service.routes.ipynb #e1530cd3
-CACHE = ("hits", "misses", "stored", "errors", "skipped", "garbage")
+# %% ../../nbs/84_service.routes.ipynb #2c60f8e6
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
 
-def collect(self):
-    "Metrics made at the moment of the question."
+def loaded(self, engine):
+    "Note that `engine` is in use, and no other."
+    if self.told: self.bundle.labels(*self.told).set(0)
+    if SEVERAL not in os.environ: self.bundle.clear()   # from a file nothing can be removed, hence the 0
+    self.told = engine.version, engine.bundle.manifest["dataset"], engine.model.name
+    self.bundle.labels(*self.told).set(1); self.ready.set(1)
+    if engine.cache is not None and self.cache_up is None:
+        self.cache_up = Gauge("movierec_cache_up", "1 while the cache can be used", registry=self.registry, multiprocess_mode="mostrecent")
+    with self.lock:
+        if engine.cache is not self.cache: self.cache, self.before = engine.cache, {}
+
+def sync(self):
+    "Take over what the cache has counted since the last time."
+    with self.lock:
+        if self.cache is None: return
+        stats = self.cache.stats()
+        for name, counter in self.cached.items(): counter.inc(stats[name] - self.before.get(name, 0))
+        self.before = stats; self.cache_up.set(stats["up"])
+
+Metrics.loaded, Metrics.sync = loaded, sync
+
+# %% ../../nbs/84_service.routes.ipynb #217a2bca
+def click_rate(families):
+    "A gauge: of all films shown that these metric families count, the share that was clicked."
+    n = {f.name: sum(x.value for x in f.samples if x.name.endswith("_total")) for f in families}
     rate = GaugeMetricFamily("movierec_click_through_rate", "Clicks per impression since the start")
-    if self.n["impression"]: rate.add_metric([], self.n["click"] / self.n["impression"])
-    yield rate
-    if self.cache is None: return
-    stats = self.cache.stats()
-    for name in CACHE: yield CounterMetricFamily(f"movierec_cache_{name}", f"Cache entries: {name}", value=stats[name])
-    yield GaugeMetricFamily("movierec_cache_up", "1 while the cache can be used", value=stats["up"])
+    if shown := n.get("movierec_impressions"): rate.add_metric([], n.get("movierec_clicks", 0) / shown)
+    return rate
 
-Metrics.collect = collect
+@operating.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+def numbers(request: Request):
+    "Of this process, or of all workers where they keep them together."
+    m = request.app.state.metrics; m.sync(); r = m.registry
+    if SEVERAL in os.environ: r = CollectorRegistry(); MultiProcessCollector(r)
+    families = [*r.collect()]
+    text = generate_latest(SimpleNamespace(collect=lambda: [*families, click_rate(families)]))
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
-# %% ../../nbs/84_service.routes.ipynb #a63596b4
+# %% ../../nbs/84_service.routes.ipynb #67a5ed47
 BUCKETS = (.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5)
 
 def instrument(app: FastAPI):
-    "Measure every route, and show it at `/metrics`."
+    "Measure every route but `/metrics` itself."
     m = app.state.metrics = Metrics()
     i = Instrumentator(registry=m.registry, should_group_status_codes=False, excluded_handlers=["^/metrics$"])
-    i.add(metrics.latency(buckets=BUCKETS, registry=m.registry), metrics.requests(registry=m.registry))
-    i.instrument(app).expose(app, tags=["operating"], summary="Prometheus metrics")
+    i.add(metrics.latency(buckets=BUCKETS, registry=m.registry), metrics.requests(registry=m.registry)).instrument(app)
 
 # %% ../../nbs/84_service.routes.ipynb #535e2f24
 def setting(read, default):
@@ -435,10 +470,11 @@ def put_up_walls(app: FastAPI):
     app.add_middleware(Cors, origins=setting(lambda c, scope: c.origins, []))
     app.add_middleware(SecurityHeaders)
 
-# %% ../../nbs/84_service.routes.ipynb #b39047ea
+# %% ../../nbs/84_service.routes.ipynb #6f0354d9
 def install(app: FastAPI) -> FastAPI:
     "Give `app` the routes, the walls and the metrics."
     for r in (page, recommending, batches, movies, operating, guarded): app.include_router(r)
+    app.mount("/static/swagger", StaticFiles(directory=str(SWAGGER)), name="swagger")
     app.mount("/static", StaticFiles(directory=str(STATIC)), name="static")
     app.add_exception_handler(RequestValidationError, refused)
     app.add_exception_handler(StarletteHTTPException, told)
