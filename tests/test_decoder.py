@@ -49,13 +49,33 @@ def test_only_the_last_max_len_films_matter():
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_every_position_is_causal():
+@pytest.mark.parametrize("reads", [{}, dict(bias="time,place"), dict(bias="time", query_time=True)])
+def test_every_position_is_causal(reads):
     torch.manual_seed(0)
-    net = DecoderNet(DecoderConfig(**SMALL | dict(n_layers=3)), torch.zeros(12, 0)).eval()
-    x = torch.randint(1, 12, (4, 8))
+    net = DecoderNet(DecoderConfig(**SMALL | dict(n_layers=3) | reads), torch.zeros(12, 0)).eval()
+    x, times = torch.randint(1, 12, (4, 8)), torch.randint(1, 10**6, (4, 9)).sort(1)[0]
     for t in range(7):
         y = x.clone(); y[:, t + 1:] = torch.randint(1, 12, (4, 7 - t))
-        with torch.no_grad(): torch.testing.assert_close(net(x, net.films())[:, :t + 1], net(y, net.films())[:, :t + 1])
+        later = times.clone(); later[:, t + 2:] += 10**7        # the time of the request at t is known, those after it aren't
+        with torch.no_grad():
+            one, two = (net(z, net.films(), s[:, :-1], s[:, 1:] if net.gap else 0 * s[:, 1:]) for z, s in ((x, times), (y, later)))
+        torch.testing.assert_close(one[:, :t + 1], two[:, :t + 1])
+
+
+def test_one_position_alone_is_what_it_is_among_all():
+    torch.manual_seed(0)
+    x, times, at = torch.randint(1, 12, (3, 8)), torch.randint(1, 10**6, (3, 9)).sort(1)[0], torch.tensor([7, 0, 3])
+    for reads in ({}, dict(bias="time,place", query_time=True)):
+        net = DecoderNet(DecoderConfig(**SMALL | dict(n_layers=2) | reads), torch.zeros(12, 0)).eval()
+        with torch.no_grad(): whole, one = (net(x, net.films(), times[:, :-1], times[:, 1:], a) for a in (None, at))
+        torch.testing.assert_close(whole[torch.arange(3), at], one[:, 0])
+
+
+def test_a_history_without_times_can_be_asked_and_times_matter_where_they_are():
+    events = pd.concat([pd.DataFrame(dict(user_id=u, item_id=[1, 2, 3, 4], rating=4., timestamp=[10, 20, 5000, 90_000])) for u in range(9)])
+    m = Decoder(DecoderConfig(**SMALL | dict(bias="time,place", epochs=3, hide_time=.2))).fit(events, seed=0)
+    ask = lambda *times: m.score(Histories.from_lists([[1, 2]], [times] if times else None))
+    assert np.isfinite(ask()).all() and not np.allclose(ask(5, 10), ask(5, 90_000)) and np.allclose(ask(5, 10), ask(105, 110))
 
 
 def test_bfloat16_training_learns_the_same_order():
