@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['BUNDLE_FORMAT', 'SOURCE_KEYS', 'DEFAULT_MODELS', 'NEEDS', 'PRESETS', 'with_counts', 'tells_viewers', 'Seen',
            'manifest_version', 'made_with', 'save_bundle', 'Bundle', 'folder_stamp', 'load_bundle', 'missing_package',
-           'bundle_name', 'chosen_models', 'check_films', 'fit_models', 'make_pipeline', 'run_folder', 'fresh_model',
-           'build_bundle']
+           'bundle_name', 'chosen_models', 'check_films', 'fit_models', 'vectors_by', 'make_pipeline', 'run_folder',
+           'fresh_model', 'build_bundle']
 
-# %% ../nbs/70_bundle.ipynb #c43dffdb
+# %% ../nbs/70_bundle.ipynb #fab6732c
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -258,7 +259,14 @@ def fit_models(dataset: Dataset, models: dict, seed: int = 0, folder=None) -> tu
         measured = dict(protocol=split.protocol, part="valid", n_users=row["n_users"], **row["metrics"])
     return models | {"popular": make_model("popular").fit(dataset.interactions, dataset.items)}, measured
 
-# %% ../nbs/70_bundle.ipynb #3281e1a5
+# %% ../nbs/70_bundle.ipynb #ad8581ec
+def vectors_by(fusion) -> dict:
+    "Who read the films for a fusion: kind of knowledge → name of the model, or the descriptor, or the table; no folders."
+    from movierec.content.text import DEFAULT_MODEL
+    text = fusion.models.get("text") or os.environ.get("MOVIEREC_TEXT_MODEL") or DEFAULT_MODEL
+    by = dict(text=Path(text).name, poster=fusion.models.get("poster"), facts="table")
+    return {kind: by[kind] for kind in fusion.reads}
+
 def make_pipeline(dataset: Dataset, models: dict, seed: int = 0):
     "The `Pipeline` around the first of `models`, or None where there can't be one."
     ranker, log = next(iter(models.values())), get_logger("bundle")
@@ -270,7 +278,7 @@ def make_pipeline(dataset: Dataset, models: dict, seed: int = 0):
     knows = next((models[n] for n in ("item-knn", "pearson") if n in models), ranker)
     near = neighbour_lists(knows, ranker.item_ids)
     log.info("pipeline from %s and neighbours by %s in %.0f s", "+".join(fusion.reads), knows.name, time.monotonic() - began)
-    return Pipeline(ranker, with_counts(dataset), fusion.of(ranker.item_ids), near)
+    return Pipeline(ranker, with_counts(dataset), fusion.of(ranker.item_ids), near, made_by=vectors_by(fusion))
 
 # %% ../nbs/70_bundle.ipynb #fe31c904
 @contextmanager

@@ -97,12 +97,28 @@ def test_scores_fall_and_a_list_behind_the_interface_keeps_its_order(world):
 
 def test_odd_requests(world):
     p = pipeline(world)
-    assert p.ask([10**9, -5, 10**15], 4).strategy == "popular" and p.ask([10**9], 4).unknown_items == [10**9]
+    assert p.ask([10**9, -5, 10**15, 10**20], 4).strategy == "popular" and p.ask([10**9], 4).unknown_items == [10**9]
     assert len(p.ask(list(range(1, N + 1)), 10).item_ids) == N - len(set(range(1, N + 1)) & set(p.item_ids.tolist())) - (N - len(p.item_ids))
     assert len(p.ask([3], 1000).item_ids) == len(p.item_ids) - 1
     assert p.ask([3, 3, 3], 5).item_ids and p.ask([3], 5, exclude_seen=False).item_ids
     assert p.ask([3], 5, Filters(genres=["G2"], actors=["nobody at all"])).item_ids == []
     with pytest.raises(MovierecError, match="at least 1"): p.ask([3], 0)
+
+
+def test_a_generator_of_size_0_isnt_asked(world, monkeypatch):
+    p = pipeline(world, ratings=0, content=0)
+    def asked(*args): raise AssertionError("asked in vain")
+    monkeypatch.setattr("movierec.pipeline.around_ratings", asked); monkeypatch.setattr("movierec.pipeline.around_content", asked)
+    a = p.ask([1, 7, 13], 10)
+    assert len(a.item_ids) == 10 and set().union(*a.sources) <= {"sequence", "popular"}
+    with pytest.raises(AssertionError, match="in vain"): p.ask([1, 7, 13], 10, sequential=False)   # the patch does patch
+    with pytest.raises(MovierecError, match="all four sizes"): pipeline(world, sequence=0, ratings=0, content=0, popular=0)
+
+
+def test_who_made_the_vectors_is_kept(world, tmp_path):
+    p = pipeline(world); p.made_by = dict(poster="descriptor"); p.save(tmp_path / "p")
+    assert json.loads((tmp_path / "p/manifest.json").read_text())["vectors_by"] == dict(poster="descriptor")
+    assert Pipeline.load(tmp_path / "p", world[1], world[2]).made_by == dict(poster="descriptor")
 
 
 def test_a_fresh_process_gives_the_same_list(world, tmp_path):
