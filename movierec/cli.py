@@ -240,11 +240,13 @@ def recommend_(folder: ModelDir,
     write_parquet(out, recs)
     print(f"{len(recs):,} rows for {recs.user_id.nunique():,} users in {out}")
 
-# %% ../nbs/87_cli.ipynb #37511059
+# %% ../nbs/87_cli.ipynb #a485d6ea
 def _ids(text: str, option: str) -> list[int]:
     "Comma- or space-separated ids as ints."
-    try: return [int(x) for x in text.replace(",", " ").split()]
-    except ValueError: raise MovierecError(f"{option} {text!r}: write film or user ids, as in 1,50,260") from None
+    try: ids = [int(x) for x in text.replace(",", " ").split()]
+    except ValueError: ids = [2**63]
+    if max(map(abs, ids), default=0) >= 2**63: raise MovierecError(f"{option} {text!r}: write film or user ids, as in 1,50,260")
+    return ids
 
 def _for_users(model, split, part, users, k, keep_seen):
     "Recommendations for users of a split, from everything before their target."
@@ -268,10 +270,11 @@ def _for_history(folder, history, data, k, keep_seen):
     if len(history): print("After " + ", ".join(_title(items, i) for i in history))
     for r in recs.itertuples(): print(f"{r.rank:3}. {_title(items, r.item_id)}  [{r.item_id}]  {r.score:.3f}")
 
-# %% ../nbs/87_cli.ipynb #568dff81
+# %% ../nbs/87_cli.ipynb #088eb60c
 def _through_pipeline(folder, history, k, wishes, diversity, explain, keep_seen):
     "Print the pipeline's list, its reasons, and how long each stage took."
     from movierec.bundle import Bundle
+    from movierec.explain import LLMWriter
     from movierec.filters import Filters
     if not (folder / "manifest.json").is_file(): raise MovierecError(f"{folder} is no bundle; `movierec build` makes one")
     bundle, items = Bundle.load(folder), _items(folder, None)
@@ -279,9 +282,12 @@ def _through_pipeline(folder, history, k, wishes, diversity, explain, keep_seen)
     a = bundle.pipeline.ask(history, k, Filters(**wishes), diversity=diversity, explain=explain, exclude_seen=not keep_seen)
     if a.unknown_items: get_logger("recommend").warning("not in the model, skipped: %s", ", ".join(map(str, a.unknown_items)))
     if len(history) > len(a.unknown_items): print("After " + ", ".join(_title(items, i) for i in history if i not in a.unknown_items))
+    explainer = bundle.pipeline.explainer; writer = LLMWriter.from_env(explainer) if explain else None
+    said = writer.write_all(a.reasons) if writer else [explainer.sentence(f) for f in a.reasons]
     for r, (i, score) in enumerate(zip(a.item_ids, a.scores), 1):
         print(f"{r:3}. {_title(items, i)}  [{i}]  {score:.3f}")
-        if explain: print("     " + bundle.pipeline.explainer.sentence(a.reasons[r - 1]))
+        if said: print("     " + said[r - 1])
+    if len(a.item_ids) < k: print(f"({len(a.item_ids)} of {k} films: no more fit)")
     print("stages: " + " → ".join(f"{s['name']} {s['kept']:,} in {s['ms']:.1f} ms" for s in a.stages))
 
 # %% ../nbs/87_cli.ipynb #9fdb0a74

@@ -102,6 +102,7 @@ def test_recommend_for_one_history(popular):
     out = cli("recommend", popular, "--data", "demo", "--history", "1,2,999999", "-k", 3)
     assert "After Star Wars (1977)" in out.stdout and "999999" in out.stderr and out.stdout.count("\n") == 4
     assert "write film or user ids" in cli("recommend", popular, "--history", "1;2", code=1).stderr
+    assert "write film or user ids" in cli("recommend", popular, "--history", f"1,{10**20}", code=1).stderr
     assert "not in the test part" in cli("recommend", popular, "--data", "demo", "--users", "99999999", "--out", "x", code=1).stderr
 
 
