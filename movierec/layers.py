@@ -29,14 +29,34 @@ class Dropout(nn.Module):
         if not self.training or self.keep == 256: return x
         return x * ((random_bytes(x.shape, x.device) < self.keep) * (256 / self.keep))
 
-# %% ../nbs/48_layers.ipynb #771dd566
+# %% ../nbs/48_layers.ipynb #ff9bb4cd
 def attend(q, k, v, mask=None):
     "Softmax attention, (B, H, L, E) each: causal; or where `mask` (broadcast to (B, H, L, K)) is true, or with it added to q·k."
     if q.device.type != "cpu": return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+    if mask is not None and mask.requires_grad: return _Biased.apply(q, k, v, mask)
     with torch.autocast("cpu", enabled=False):   # on a CPU the fused kernel's backward is faster in float32
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask, is_causal=mask is None)
 
 def heads(x, n: int): return x.unflatten(-1, (n, -1)).transpose(1, 2)   # (B, L, D) → (B, H, L, E)
+
+# %% ../nbs/48_layers.ipynb #d9d3cdc6
+class _Biased(torch.autograd.Function):
+    "softmax(q kᵀ/√E + mask) v with a gradient for the mask (B, H, L, K) of floats."
+    @staticmethod
+    def forward(ctx, q, k, v, mask):
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q.dtype
+        q, k, v = (a.flatten(0, 1).to(dtype) for a in (q / q.shape[-1] ** .5, k, v))           # (B·H, L, E)
+        p = torch.softmax((q @ k.transpose(1, 2)).to(mask.dtype).add_(mask.flatten(0, 1)), -1).to(dtype)
+        ctx.save_for_backward(q, k, v, p); ctx.sizes, ctx.dtype = mask.shape[:2], mask.dtype
+        return (p @ v).unflatten(0, mask.shape[:2])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        q, k, v, p = ctx.saved_tensors; g = g.flatten(0, 1).to(p.dtype)
+        gs = torch._softmax_backward_data(g @ v.transpose(1, 2), p, -1, p.dtype)               # (B·H, L, K)
+        out = gs @ k / q.shape[-1] ** .5, gs.transpose(1, 2) @ q, p.transpose(1, 2) @ g, gs
+        return tuple(a.unflatten(0, ctx.sizes).to(ctx.dtype) for a in out)
 
 # %% ../nbs/48_layers.ipynb #e3be0e6a
 STEPS = 42   # 0: not known; 1: the same second; … ; 41: 15 years and more
