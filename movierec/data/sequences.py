@@ -15,10 +15,14 @@ import pandas as pd
 from ..core import MovierecError
 from .split import time_order
 
-# %% ../../nbs/15_data.sequences.ipynb #cb5631ce
+# %% ../../nbs/15_data.sequences.ipynb #196bd561
 class Vocab:
     "Dataset ids ↔ 1..n in rising order of id; 0 stands for padding and for unknown ids."
-    def __init__(self, item_ids): self.item_ids = np.unique(np.asarray(item_ids, np.int64)).astype(np.int32)  # (n,)
+    def __init__(self, item_ids):
+        ids = np.asarray(item_ids, np.int64).ravel()
+        if (ids[1:] <= ids[:-1]).any(): ids = np.unique(ids)   # a model's ids rise already, and are made a vocabulary at each request
+        self.item_ids = ids.astype(np.int32)                   # (n,)
+
     def __len__(self): return len(self.item_ids)
     def __repr__(self): return f"Vocab({len(self)} items)"
 
