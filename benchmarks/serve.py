@@ -172,22 +172,38 @@ def cache_counts(url):
     return [float(x[1]) if x else 0.0 for x in found]
 
 
+def cpu_seconds(pid):
+    "CPU time that a process has used, None where there is no /proc."
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def per_request(before, after, n):
+    return None if before is None or not n else round(1e3 * (after - before) / n, 3)
+
+
 def measure(args, films, tmp, bare, ours):
+    "Rows of numbers; `bare` and `ours` are (url, process id)."
     rows, seed = [], 1
     for name in args.cases.split(","):
-        url = bare if name.startswith("bare") else ours
-        for c in map(int, args.connections.split(",")):
+        url, pid = bare if name.startswith("bare") else ours
+        asked = [int(c) for c in args.connections.split(",")]
+        for c in asked if name != "batch" else sorted({min(c, 2) for c in asked}):  # a third batch at once is refused
             seed += 1  # other histories than before
             method, path, lines = prepare_case(name, films, args, seed)
             if not can(url, method, path, lines[-1:]):
                 print(f"{name}: this bundle has no model for it", flush=True)
                 break
             load = round(os.getloadavg()[0], 1)
-            before = cache_counts(ours)
+            before, cpu = cache_counts(ours[0]), cpu_seconds(pid)
             got = wrk(args, url, tmp, c, method, path, lines)
-            hits, misses = (b - a for a, b in zip(before, cache_counts(ours), strict=True))
-            share = None if url is bare or not hits + misses else round(hits / (hits + misses), 3)
-            rows.append(dict(case=name, connections=c, **got, from_cache=share, load_before=load))
+            spent = per_request(cpu, cpu_seconds(pid), got["requests"])
+            hits, misses = (b - a for a, b in zip(before, cache_counts(ours[0]), strict=True))
+            share = None if pid == bare[1] or not hits + misses else round(hits / (hits + misses), 3)
+            rows.append(dict(case=name, connections=c, **got, cpu_ms=spent, from_cache=share, load_before=load))
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -248,7 +264,7 @@ def main():
             args.model = model["model"]
             users = {str(u): h for u, h in enumerate(histories(films, 500, 50, 9))}
             ask(ours + "/batch/recommend/cache", dict(user_histories=users, top_k=20))
-            rows = measure(args, films, tmp, bare, ours)
+            rows = measure(args, films, tmp, (bare, servers[0].pid), (ours, servers[1].pid))
             threads = threads_of(ours, log)
         finally:
             for s in servers:

@@ -50,15 +50,16 @@ def speed(row):
     v, load = row["versions"], row["load_average"]
     shown = ", ".join(f"{k} {v[k]}" for k in ("python", "fastapi", "uvicorn", "uvloop", "httptools", "torch", "wrk") if k in v)
     body = [
-        (f"`{r['case']}`: {SAYS[r['case']]}", r["connections"], f"{r['per_second']:,.0f}", ms(r["p50_ms"]), ms(r["p95_ms"]), ms(r["p99_ms"]), r["errors"])
+        (f"`{r['case']}`: {SAYS[r['case']]}", r["connections"], f"{r['per_second']:,.0f}", ms(r["p50_ms"]), ms(r["p95_ms"]), ms(r["p99_ms"]), r["errors"], ms(r["cpu_ms"]) if r["cpu_ms"] is not None else "–")
         for r in row["rows"]
     ]  # fmt: skip
     return f"""\
 Bundle `{row["dataset"]}`, {row["films"]:,} films, histories of {row["history"]}; the list by `{row["model"]}`. {row["seconds"]} s a line.
 {row["cores"]} cores ({row["cpu"]}), which the load tool shares with the service; one server process, {row["threads"]} torch thread(s); {shown}.
 Load of the machine before: {load[0]} (last minute), {load[1]} (5), {load[2]} (15). Commit {row["commit"][:10]}{", with uncommitted changes" if row["dirty"] else ""}.
+CPU ms: what the server process itself used for a request, on all its threads.
 
-{table(["case", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors"], body)}
+{table(["case", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors", "CPU ms"], body)}
 """
 
 

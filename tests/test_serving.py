@@ -20,7 +20,7 @@ def script(path):
 
 
 def line(case, connections, p50, rate, p99=None, errors=0):
-    return dict(case=case, connections=connections, requests=1000, per_second=rate, p50_ms=p50, p95_ms=2 * p50, p99_ms=p99 or 3 * p50, errors=errors)
+    return dict(case=case, connections=connections, requests=1000, per_second=rate, p50_ms=p50, p95_ms=2 * p50, p99_ms=p99 or 3 * p50, errors=errors, cpu_ms=1.5)
 
 
 def row(*lines, dataset="ml-1m"):
