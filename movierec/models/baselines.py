@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hash_uniform', 'Random', 'Shared', 'Popular', 'Recent', 'TopRated', 'Markov']
 
-# %% ../../nbs/40_models.baselines.ipynb #a15b878e
+# %% ../../nbs/40_models.baselines.ipynb #07aec05c
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core import MovierecError
 from ..data.sequences import Histories, Vocab
-from ..follow import Follow, last_weights
+from ..follow import Follow, last_weights, recent_films
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 
 # %% ../../nbs/40_models.baselines.ipynb #24b3b442
@@ -100,7 +100,7 @@ class TopRated(Shared):
         self.values = ((np.bincount(col, r) + d * r.mean()) / (np.bincount(col) + d)).astype(np.float32)
         return self
 
-# %% ../../nbs/40_models.baselines.ipynb #8f0df234
+# %% ../../nbs/40_models.baselines.ipynb #d3f81daa
 class Markov(Recommender):
     "What usually follows the last few films, falling back on popularity."
     name = "markov"
@@ -122,7 +122,7 @@ class Markov(Recommender):
         return self
 
     def score(self, histories: Histories) -> np.ndarray:
-        return self.follow(last_weights(histories, Vocab(self.item_ids), self.config.window, self.config.decay))
+        return self.follow(last_weights(recent_films(histories, Vocab(self.item_ids)), len(self.item_ids), self.config.window, self.config.decay))
 
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
         "What most often follows a film."

@@ -218,11 +218,12 @@ def score(self, histories: Histories, now=None) -> np.ndarray:
 
 Decoder.embed, Decoder.item_vectors, Decoder.memory, Decoder.score = embed, item_vectors, memory, score
 
-# %% ../../nbs/53_models.decoder.ipynb #ff3f1f07
-@torch.no_grad()
+# %% ../../nbs/53_models.decoder.ipynb #abf8480a
+@torch.inference_mode()
 def last_vectors(net: DecoderNet, x: np.ndarray, times: np.ndarray, asked: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     "(B, D) the last position of each history: film numbers and both times (B, L) padded right, lengths (B,) ≥ 1."
-    net.eval(); device = net.bias.device
+    if net.training: net.eval()
+    device = net.bias.device
     x, times, asked, at = (torch.from_numpy(a).to(device) for a in (x, times, asked, lengths - 1))
     return net(x, net.films(), times, asked, at)[:, 0].float().cpu().numpy()
 
