@@ -128,16 +128,12 @@ def _candidates(index, q, k: int, c: Config, mask, stretch: float):
         how, want = faiss.SearchParametersIVF(nprobe=probes, **selector), min(c.fetch * k, index.ntotal)
     return index.search(q, want, params=how)[1]
 
-# %% ../nbs/30_index.ipynb #f1cbcd4f
-def _score_again(queries, vectors, rows, k: int, cells: int = 1 << 24):
+# %% ../nbs/30_index.ipynb #431a0d04
+def _score_again(queries, vectors, rows, k: int):
     "The best `k` of each query's candidate `rows` (B, m ≥ k; −1: none) by true products: `(rows, scores)`, (B, k)."
-    rows = np.sort(rows, axis=1); step = max(1, cells // (rows.shape[1] * vectors.shape[1])); parts = []
-    for a in range(0, len(rows), step):
-        r = rows[a:a + step]
-        scores = (vectors[r] @ queries[a:a + step, :, None])[..., 0]                       # (b, m)
-        cols, best = top_k(np.where(r >= 0, scores, -np.inf).astype(np.float32), k)
-        parts.append((np.take_along_axis(r, cols, 1), best))
-    return tuple(np.concatenate(p) for p in zip(*parts))
+    rows = np.sort(rows, axis=1); scores = np.stack([vectors[r] @ q for r, q in zip(rows, queries)])      # (B, m)
+    cols, best = top_k(np.where(rows >= 0, scores, -np.inf).astype(np.float32), k)
+    return np.take_along_axis(rows, cols, 1), best
 
 # %% ../nbs/30_index.ipynb #44588167
 class Index:
