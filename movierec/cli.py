@@ -186,11 +186,12 @@ def format_row(row: dict) -> str:
     seen = {True: ", seen films filtered", False: ", seen films left in", None: f", {row['n_targets']:,} ratings"}[row.get("filter_seen")]
     return f"{row['label']} on {row['dataset']}, {row['protocol']} {row['split']}: {row['n_users']:,} users, {row['n_items']:,} films{seen}\n{m}"
 
-# %% ../nbs/87_cli.ipynb #8e9becd2
+# %% ../nbs/87_cli.ipynb #832c19fe
 @app.command("evaluate")
 def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out",
               split: Annotated[Part, typer.Option(help="valid to choose by, test once at the end.")] = Part.valid,
               keep_seen: Annotated[bool, typer.Option(help="Leave films of the history in the ranking.")] = False,
+              query_time: Annotated[bool, typer.Option(help="Tell the model when it is asked (the time of the hidden film); the row is marked.")] = False,
               per_user: Annotated[Optional[Path], typer.Option(help="Parquet file for per-user results.")] = None,
               json_: Annotated[bool, typer.Option("--json", help="Print the whole row as JSON.")] = False,
               save: Annotated[Optional[Path], typer.Option(help="Folder to save the row to, such as reports/results.")] = None,
@@ -201,8 +202,9 @@ def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out
     from movierec.data.split import RATING_PROTOCOLS
     from movierec.evaluate import evaluate, evaluate_rmse, save_result
     model = load_any(folder); dataset, parts = _load(data, protocol, seed)
+    if protocol in RATING_PROTOCOLS and query_time: raise MovierecError(f"{protocol} guesses stars: --query-time has no meaning there")
     if protocol in RATING_PROTOCOLS: result = evaluate_rmse(model, parts, split.value, dataset, seed, label, per_user)
-    else: result = evaluate(model, parts, split.value, filter_seen=not keep_seen, per_user=per_user, seed=seed, dataset=dataset, label=label)
+    else: result = evaluate(model, parts, split.value, filter_seen=not keep_seen, query_time=query_time, per_user=per_user, seed=seed, dataset=dataset, label=label)
     print(json.dumps(result.row, indent=1, ensure_ascii=False) if json_ else format_row(result.row))
     if save: get_logger("evaluate").info("row saved to %s", save_result(result.row, save, per_user=result.per_user))
 
