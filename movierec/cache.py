@@ -104,9 +104,11 @@ class Handle:
         if self.db: self.db.close()
         self.db = None
 
-# %% ../nbs/80_cache.ipynb #40865032
+# %% ../nbs/80_cache.ipynb #f7da29ff
 class DiskStore:
     "Entries in an SQLite file under `folder`, shared by the processes of one machine; make it after forking, not before."
+    quick = True   # a read takes microseconds: no need to wait for it elsewhere
+
     def __init__(self, folder, max_bytes: int = 256 << 20):
         self.folder, self.name, self.max_bytes = Path(folder), "the cache on disk", max_bytes
         self.reading, self.writing = Handle(), Handle()
@@ -216,9 +218,11 @@ def by_tag(keys) -> list:
     for k in keys: groups.setdefault(k.partition("}")[0], []).append(k)
     return list(groups.values())
 
-# %% ../nbs/80_cache.ipynb #3e7f59a3
+# %% ../nbs/80_cache.ipynb #fb6b6f2f
 class RedisStore:
     "Entries in the Redis server at `url`; nothing is sent before the first use."
+    quick = False
+
     def __init__(self, url: str, timeout: float = .25, max_connections: int = 64):
         self.redis, retry = need("redis", "serve"), need("redis.retry", "serve")
         r, once = self.redis, retry.Retry(need("redis.backoff", "serve").NoBackoff(), 1, (self.redis.ConnectionError,))

@@ -503,9 +503,10 @@ def test_workers_add_up_what_they_count(folder, tmp_path):
         event = dict(user_id=1, movie_id=1, list_id="x", model="decoder")
         for kind in ("impression", "impression", "click"):
             assert server.get("/events", event | {"type": kind})[0] == 202
-        until(lambda: counted(metrics_of(server), "movierec_cache_hits_total") + counted(metrics_of(server), "movierec_cache_misses_total") == 60)
+        looked_up = lambda text: counted(text, "movierec_cache_hits_total") + counted(text, "movierec_cache_misses_total")  # noqa: E731
+        until(lambda: looked_up(metrics_of(server)) == 60 + 2 * 2)  # the 60, and what each worker asks of two models to get warm
         for text in [metrics_of(server) for _ in range(10)]:  # whichever worker answers
-            assert counted(text, "movierec_answers_total") == 60
+            assert counted(text, "movierec_answers_total") == 60 and looked_up(text) == 64
             assert counted(text, "movierec_click_through_rate") == 0.5 and counted(text, "movierec_ready") == 1
             assert len(re.findall("^movierec_bundle_info{.* 1.0$", text, re.M)) == 1
         pids = {f.stem.rpartition("_")[2] for f in together.glob("counter_*.db")}

@@ -6,14 +6,14 @@
 __all__ = ['StateDep', 'EngineDep', 'NOT_READY', 'recommending', 'ASKED', 'NO_MODEL', 'MATCH', 'batches', 'BATCH_ERRORS',
            'MAX_CELLS', 'movies', 'NO_FILM', 'BINARY', 'PICTURE_KINDS', 'IMAGE', 'operating', 'KEYED', 'guarded',
            'page', 'STATIC', 'SWAGGER', 'OURS', 'CACHE', 'SEVERAL', 'BUCKETS', 'State', 'get_state', 'get_engine',
-           'problems', 'note', 'blame', 'scored', 'recommendation', 'taste', 'answer', 'recommend', 'prepared',
-           'filtered', 'similar', 'ranked', 'stars', 'pipeline', 'title_or_prompt', 'batch_model', 'turn', 'counts',
-           'check_size', 'batch', 'batch_cache', 'found', 'search', 'movie', 'poster', 'map_of_films', 'healthz',
-           'readyz', 'model', 'events', 'reload', 'index', 'docs', 'tidy', 'refused', 'told', 'told_as', 'unforeseen',
-           'Metrics', 'loaded', 'sync', 'click_rate', 'numbers', 'instrument', 'setting', 'is_batch', 'put_up_walls',
-           'install']
+           'problems', 'note', 'blame', 'scored', 'recommendation', 'taste', 'answer', 'recommend', 'afresh',
+           'prepared', 'filtered', 'similar', 'ranked', 'stars', 'pipeline', 'title_or_prompt', 'batch_model', 'turn',
+           'counts', 'check_size', 'batch', 'batch_cache', 'found', 'search', 'movie', 'poster', 'map_of_films',
+           'healthz', 'readyz', 'model', 'events', 'reload', 'index', 'docs', 'tidy', 'refused', 'told', 'told_as',
+           'unforeseen', 'Metrics', 'loaded', 'sync', 'click_rate', 'numbers', 'instrument', 'setting', 'is_batch',
+           'put_up_walls', 'install']
 
-# %% ../../nbs/84_service.routes.ipynb #4588e009
+# %% ../../nbs/84_service.routes.ipynb #11f1647a
 import asyncio
 import os
 import re
@@ -37,6 +37,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_fastapi_instrumentator import Instrumentator, metrics
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ..core import MovierecError
@@ -59,14 +60,14 @@ class State:
     batches: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(2))   # batch calls at once
     arms: dict = field(default_factory=dict)
 
-# %% ../../nbs/84_service.routes.ipynb #2c563433
-def get_state(request: Request) -> State:
+# %% ../../nbs/84_service.routes.ipynb #66393ad7
+async def get_state(request: Request) -> State:   # async: FastAPI sends what isn't to a thread and back, which costs more than an answer
     "The state of the app that got this request."
     return request.app.state.service
 
-def get_engine(request: Request):
+async def get_engine(request: Request):
     "The engine, or 503 and why not."
-    state = get_state(request)
+    state = request.app.state.service
     if state.engine is None: raise HTTPException(503, f"not ready: {state.why}", {"Retry-After": "5"})
     return state.engine
 
@@ -133,20 +134,29 @@ async def recommend(body: s.RecommendRequest, engine: EngineDep, request: Reques
     note(a, request, response)
     return s.RecommendAnswer(**answer(body, a))
 
-# %% ../../nbs/84_service.routes.ipynb #8903ae7b
-@recommending.get("/recommend", responses=problems(_404="no list is prepared for this user", _422="malformed query", **NOT_READY))
-def prepared(engine: EngineDep, request: Request, response: Response, user_id: Annotated[str, Query(min_length=1, max_length=64, examples=["123"])],
-             top_k: Annotated[int, Query(ge=1, le=MAX_K)] = 20) -> s.RecommendAnswer:
+# %% ../../nbs/84_service.routes.ipynb #4468a981
+def afresh(engine, user_id: str, k: int):
+    "A list for a user of the data while the cache is down; else `NotFound`."
+    seen = engine.bundle.seen and engine.bundle.seen.get(film_id(user_id))
+    down = engine.cache is not None and not engine.cache.stats()["up"]
+    if not (down and seen): raise NotFound(f"no list is prepared for user {user_id!r}" + (", as far as is known: the cache is down" if down else ""))
+    return engine.recommend(seen, k, model=batch_model(engine))
+
+# %% ../../nbs/84_service.routes.ipynb #bb0ceab0
+@recommending.get("/recommend", response_model=s.RecommendAnswer,
+                  responses=problems(_404="no list is prepared for this user", _422="malformed query", **NOT_READY))
+async def prepared(engine: EngineDep, request: Request, user_id: Annotated[str, Query(min_length=1, max_length=64, examples=["123"])],
+                   top_k: Annotated[int, Query(ge=1, le=MAX_K)] = 20):
     "The list that a batch call prepared for a user."
-    a, cached = engine.prepared(user_id, top_k), True
-    if a is None:
-        seen = engine.bundle.seen and engine.bundle.seen.get(film_id(user_id))
-        down = engine.cache is not None and not engine.cache.stats()["up"]
-        if not (down and seen): raise NotFound(f"no list is prepared for user {user_id!r}" + (", as far as is known: the cache is down" if down else ""))
-        a, cached = engine.recommend(seen, top_k, model=batch_model(engine)), False
-    note(a, request, response); number = film_id(user_id)
-    return s.RecommendAnswer(user_id=number if str(number) == user_id else user_id, recommendations=scored(a), strategy=a.strategy,
-                             model=a.model, cached=cached)
+    quick = engine.cache is None or engine.cache.store.quick   # going to a thread and back takes longer than reading a file
+    a = engine.prepared(user_id, top_k) if quick else await run_in_threadpool(engine.prepared, user_id, top_k)
+    cached = a is not None
+    if not cached: a = await run_in_threadpool(afresh, engine, user_id, top_k)
+    number, films = film_id(user_id), [dict(movie_id=str(i), score=x) for i, x in zip(a.item_ids, a.scores, strict=True)]
+    told = dict(user_id=number if str(number) == user_id else user_id, recommendations=films, unknown_items=[], strategy=a.strategy,
+                model=a.model, cached=cached)
+    r = Response(orjson.dumps(told), media_type="application/json"); note(a, request, r)
+    return r
 
 # %% ../../nbs/84_service.routes.ipynb #aafccc75
 @recommending.post("/recommend/filtered", responses=problems(**ASKED, **NO_MODEL))
