@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_world import make_full_bundle
 
+from movierec.bundle import build_bundle
 from movierec.serve import create_app
 
 TOUR = Path(__file__).resolve().parents[1] / "tools/tour.py"
@@ -53,6 +54,17 @@ def test_commands_can_be_typed_again(said):
     "What is shown is shell: quoted where it must be, and short answers whole."
     for line in re.findall(r"^\$ (curl .*)$", said.stdout, re.M):
         assert subprocess.run(["sh", "-nc", line]).returncode == 0, line
+
+
+@pytest.mark.slow
+def test_the_demo_answers_everything_but_the_two_towers(tmp_path):
+    "A bundle as `movierec build` makes it, its models hardly trained."
+    pytest.importorskip("sentence_transformers", reason="the pipeline and the search need movierec[text]")
+    build_bundle("demo", tmp_path / "bundle", epochs=1, max_minutes=0.02)
+    got = tour("--bundle", tmp_path / "bundle")
+    assert got.returncode == 0, got.stdout[-3000:] + got.stderr
+    missing = re.findall(r"^# (.+)\n\$ curl .*\n501 ", got.stdout, re.M)
+    assert missing == ["films by title put in order for a viewer, by the two towers", "a model that isn't there"]
 
 
 class Yes(BaseHTTPRequestHandler):

@@ -156,11 +156,12 @@ def batches(t, has, films):
     t.ask("none was prepared for this one", "/recommend?user_id=nobody", status=404)
 
 
-def films_and_pictures(t, films, title):
+def films_and_pictures(t, has, films, title):
     t.ask("films by title, as you type", f"/movies/search?q={quote(title[:5])}&limit=2", fields=("movie_id", "title", "year", "genres", "poster_url"))
     t.ask("one film", f"/movies/{films[0]}", fields=("movie_id", "title"))
     t.ask("no such film", "/movies/987654321", status=404)
     t.ask("its picture", f"/posters/{films[0]}")
+    t.ask("where films lie on a map", "/map", status=200 if has.pipeline else 501, fields=("movie_id", "x", "y"))
     t.ask("no picture of no film", "/posters/987654321", status=404)
 
 
@@ -221,7 +222,7 @@ def walk(t):
     has.search, has.pipeline = about["offers"]["search"], about["offers"]["diversity"] is not None
     recommending(t, has, films, titles)
     batches(t, has, films)
-    films_and_pictures(t, films, titles[0])
+    films_and_pictures(t, has, films, titles[0])
     operating(t, films)
     errors(t)
 
