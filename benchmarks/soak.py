@@ -121,7 +121,7 @@ class Questions:
     def movie(self):
         i = self.rng.choice(self.films)
         a = self.engine.movie(i)
-        return "GET", f"/movies/{i}", None, lambda got: all(got[k] == v for k, v in a.items())
+        return "GET", f"/movies/{i}", None, lambda got: got["title"] == a["title"] and all(got[k] == v for k, v in a.items() if k in got)
 
     def poster(self):
         i = self.rng.choice(self.popular)
@@ -154,7 +154,7 @@ class Client(threading.Thread):
     def __init__(self, port, questions, stop):
         super().__init__(daemon=True)
         self.port, self.questions, self.stop = port, questions, stop
-        self.counts, self.bad = Counter(), []
+        self.counts, self.bad, self.died = Counter(), [], True
 
     def run(self):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -172,6 +172,10 @@ class Client(threading.Thread):
             except (OSError, http.client.HTTPException) as e:
                 self.note("errors", name, body, repr(e))
                 c.close()
+            except (KeyError, TypeError, ValueError) as e:  # an answer of another shape
+                self.note("wrong", name, body, repr(e))
+
+        self.died = False
 
     def note(self, kind, name, body, what):
         self.counts[kind] += 1
@@ -221,6 +225,7 @@ def main():
             stop.set()
             for c in clients:
                 c.join(90)
+            assert not any(c.died for c in clients), "a client stopped asking"
     counts = sum((c.counts for c in clients), Counter())
     wrong, errors = counts.pop("wrong", 0), counts.pop("errors", 0)
     half = seen[len(seen) // 2 :]
