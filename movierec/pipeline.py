@@ -120,7 +120,7 @@ class Stopwatch:
     def __call__(self, name: str, kept: int):
         now = time.perf_counter(); self.stages.append(dict(name=name, kept=int(kept), ms=round(1e3 * (now - self.last), 3))); self.last = now
 
-# %% ../nbs/62_pipeline.ipynb #d04bc11e
+# %% ../nbs/62_pipeline.ipynb #93da8fee
 class Pipeline:
     "Retrieval → filtering → scoring → ordering → reasons, as one object."
     def __init__(self,
@@ -146,10 +146,10 @@ class Pipeline:
         ok[seen] = False
         return ok
 
-    def read(self, histories: Histories, now=None) -> tuple:
+    def read(self, histories: Histories, now=None, embed=None) -> tuple:
         "What the ranker makes of histories: user vectors (B, D+1), and what its counts add to each film's score (B, n)."
-        asked = (histories,) if now is None or not self.ranker.uses_now else (histories, np.asarray(now))
-        return self.ranker.embed(*asked), self.ranker.memory(*asked)
+        asked = (histories, None if now is None or not self.ranker.uses_now else np.asarray(now))
+        return (embed or self.ranker.embed)(*asked), self.ranker.memory(*asked)
 
 # %% ../nbs/62_pipeline.ipynb #7ca62485
 def retrieve(self, u: np.ndarray, recent: np.ndarray, ok: np.ndarray, k: int, sequential: bool) -> dict:
@@ -192,7 +192,7 @@ def one(self, u, memory, seen: np.ndarray, k: int, filters=None, sequential=True
 
 Pipeline.one = one
 
-# %% ../nbs/62_pipeline.ipynb #3b8fa1e0
+# %% ../nbs/62_pipeline.ipynb #f6e77e38
 def explain(self, history: list, ids: list, sources: list) -> list:
     "`Facts` of each film of the list `ids`."
     why = counterfactuals(history, leave_one_out(self.ranker, history, ids))
@@ -209,6 +209,7 @@ def ask(
     timestamps=None,          # unix seconds of each film: they tell the order, and the time since
     now=None,                 # unix seconds of the request, for a ranker that reads it
     exclude_seen: bool = True,
+    embed=None,               # (histories, now) → user vectors, as the ranker's own: for one who keeps vectors
 ) -> PipelineAnswer:
     "A list for one history."
     if k < 1: raise MovierecError(f"k is {k}, but a list needs at least 1 film")
@@ -217,7 +218,7 @@ def ask(
     history = [history[j] for j in order]; times = [0 if timestamps is None else int(timestamps[j]) for j in order]
     inner = self.vocab.encode(np.array([min(max(int(i), -1), 2**31 - 1) for i in history], np.int64)); known = [int(i) for i, j in zip(history, inner) if j]
     h = Histories.from_lists([known], [[t for t, j in zip(times, inner) if j]])
-    u, memory = (a[0] for a in self.read(h, None if now is None else [now])); lap("read", len(known))
+    u, memory = (a[0] for a in self.read(h, None if now is None else [now], embed)); lap("read", len(known))
     cols, scores, found = one(self, u, memory, inner[inner > 0] - 1, k, filters, sequential, diversity, exclude_seen, lap)
     ids = self.item_ids[cols].tolist(); sources = [sources_of(found, c, self.item_ids) for c in cols]
     reasons = []

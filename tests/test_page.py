@@ -518,7 +518,7 @@ def test_a_broken_link_breaks_nothing(visit, where):
 
 
 def test_under_the_hood_tells_stages_and_shows_the_map(visit, films):
-    page, coming = visit(link(films, *SPACE)), set()
+    page, coming = visit(link(films, *SPACE[::-1])), set()  # an order nobody asked for before
     page.on("request", lambda r: coming.add(r.url))
     for done in ("requestfinished", "requestfailed"):
         page.on(done, lambda r: coming.discard(r.url))
@@ -526,6 +526,10 @@ def test_under_the_hood_tells_stages_and_shows_the_map(visit, films):
     rows = page.eval_on_selector_all("#stages tr", "n => n.map(x => x.innerText.replace(/\\s+/g, ' '))")
     assert [r.split()[0] for r in rows] == ["Read", "Filter", "Retrieve", "Score", "Order", "Explain"]
     assert all(re.search(r"\d ms", r) for r in rows)
+    expect(page.locator("#hood-line")).to_contain_text("computed for this request")
+    with new_list(page):
+        page.fill("#diversity", "0.4")  # the same films: they are read already
+    expect(page.locator("#hood-line")).to_contain_text("in the cache")
     page.locator("#map-frame").scroll_into_view_if_needed()
     page.wait_for_function("() => document.getElementById('map-note').textContent === ''")
     expect(page.locator("#map")).to_have_attribute("aria-label", re.compile("3 watched, 24 recommended"))

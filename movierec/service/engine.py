@@ -416,33 +416,34 @@ def _run(self, lane, tasks) -> list:
         for j, t, c, s in zip(at, group, cols, got, strict=True): answers[j] = self._sequence(lane, t, c[:t.k], s[:t.k])
     return answers
 
-# %% ../../nbs/83_service.engine.ipynb #52a6d787
+# %% ../../nbs/83_service.engine.ipynb #ef5709ba
 def _scores(self, lane, h: Histories, now=None) -> np.ndarray:
     "(B, n) finite scores of a lane's model, from the vectors of the histories where it has such."
     model = lane.model
     if lane.films is None: return checked_scores(model, h, now)
-    u = self._vectors(lane, h, now)
+    u, _ = self._vectors(lane, h, now)
     out = u @ lane.films
     if hasattr(model, "memory") and model.config.memory: out += model.memory(h, now)
     if not np.isfinite(out).all(): raise MovierecError(f"{model.name}: scores are NaN or infinite")
     return out
 
-# %% ../../nbs/83_service.engine.ipynb #22278b97
+# %% ../../nbs/83_service.engine.ipynb #4b729e55
 def _vectors(self, lane, h: Histories, now=None) -> np.ndarray:
-    "(B, D+1) the histories' vectors: from the cache, else from the model."
+    "(B, D+1) the histories' vectors, from the cache, else from the model; and which were in the cache (B,)."
     embed = lambda h, now: lane.model.embed(h, **({} if now is None else {"now": now}))
-    if self.cache is None: return embed(h, now)
+    if self.cache is None: return embed(h, now), np.zeros(len(h), bool)
     timed, ends = lane.model.uses_now, h.offsets.tolist()
     part = lambda x, a, b: x[a:b].tolist()
     keys = [history_key(self.version, lane.name, part(h.item_ids, a, b), part(h.timestamps, a, b) if timed else None,
                         None if now is None else int(now[i])) for i, (a, b) in enumerate(pairwise(ends))]
     width = len(lane.films)
     got = [v if v is not None and v.shape == (width,) else None for v in self.cache.get_many(keys)]
-    if new := [i for i, v in enumerate(got) if v is None]:
+    there = np.array([v is not None for v in got])
+    if new := np.flatnonzero(~there).tolist():
         made = embed(pick(h, new), None if now is None else now[new])
         for i, v in zip(new, made, strict=True): got[i] = v
         self.later(lambda: self.cache.set_many({keys[i]: got[i] for i in new}))
-    return np.stack(got)
+    return np.stack(got), there
 
 # %% ../../nbs/83_service.engine.ipynb #dc1a4afe
 def pick(h: Histories, rows) -> Histories:
@@ -645,7 +646,7 @@ def about_text(self, text: str, k: int = 10) -> list:
 
 Engine.cell, Engine.brief, Engine.like_title, Engine.about_text = cell, brief, like_title, about_text
 
-# %% ../../nbs/83_service.engine.ipynb #cb94c5e9
+# %% ../../nbs/83_service.engine.ipynb #92879e5e
 NO_PIPELINE = "this bundle has no pipeline: it goes in with a decoder that answers, as `movierec build --data {}` makes one"
 
 def pipe(self, history, k: int = 10, filters: Filters = None, wording: str = "rules", **options) -> tuple:
@@ -653,7 +654,10 @@ def pipe(self, history, k: int = 10, filters: Filters = None, wording: str = "ru
     p = self.bundle.pipeline
     if p is None: raise Missing(NO_PIPELINE.format(self.bundle.manifest["dataset"]))
     ids = [-1 if (i := film_id(x)) is None else i for x in history]
-    a = p.ask(ids, k, filters, **options); lost = set(a.unknown_items)
+    lane = next((x for x in self.lanes.values() if x.model is p.ranker), None) or Lane(p.ranker.name, p.ranker, None); known = []
+    def embed(h, now): u, there = self._vectors(lane, h, now); known.extend(there.tolist()); return u
+    a = p.ask(ids, k, filters, embed=embed, **options); lost = set(a.unknown_items)
+    a.stages[0]["cached"] = all(known)
     a.unknown_items = [x for x, i in zip(history, ids, strict=True) if i in lost]      # as they were sent
     if not a.reasons: return a, [None] * len(a.item_ids)
     writer = self.writer if wording == "llm" else None

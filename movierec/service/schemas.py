@@ -264,7 +264,7 @@ class PipelineRequest(BaseModel):
         if self.timestamps is not None and len(self.timestamps) != len(self.history): raise ValueError("timestamps has to be as long as history")
         return self
 
-# %% ../../nbs/82_service.schemas.ipynb #9d932368
+# %% ../../nbs/82_service.schemas.ipynb #569dfb87
 class PipelineMovie(MovieCard):
     "A film of the list, and why."
     score: float
@@ -276,6 +276,7 @@ class Stage(BaseModel):
     name: str
     kept: int = Field(description="films left after it")
     ms: float
+    cached: bool | None = Field(None, description="of the stage `read`: whether what the model makes of this history was there already")
 
 class PipelineAnswer(BaseModel):
     "A list, best first, and how it was made."

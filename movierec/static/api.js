@@ -58,7 +58,7 @@ export async function list(model, state, user, signal) {
   const without = new Set(hidden), got = data.recommendations.filter(m => !without.has(m.movie_id)).slice(0, w.k);
   return {
     films: got.map(m => ({ ...card(m), score: data.stages && data.strategy === "popular" ? null : m.score, why: m.explanation ?? "", sources: m.sources ?? {} })),
-    listId: headers.get("X-List-ID") ?? "", model: data.model, strategy: data.strategy, stages: data.stages ?? null, cached: data.cached,
+    listId: headers.get("X-List-ID") ?? "", model: data.model, strategy: data.strategy, stages: data.stages ?? null, cached: data.cached ?? data.stages?.find(x => x.name === "read")?.cached ?? undefined,
     unknown: (data.unknown_items ?? []).map(String), ms: performance.now() - began,
   };
 }

@@ -19,7 +19,7 @@ export function showHood(list, name) {
   $("stages-part").hidden = !list.stages?.length;
   const parts = [`${name} answered in ${ms(list.ms)}, the way there and back included`];
   if (inside !== undefined) parts.push(`${ms(inside)} of it in the stages`);
-  if (list.cached !== undefined) parts.push(list.cached ? "from the cache" : "computed for this request");
+  if (list.cached !== undefined) parts.push(list.cached ? "with what was in the cache" : "computed for this request");
   $("hood-line").textContent = `${parts.join(", ")}. Strategy: ${list.strategy}. List ${list.listId || "without a name"}.`;
   const unknown = list.unknown.length;
   $("hood-unknown").textContent = unknown ? `${unknown} of your films ${unknown > 1 ? "are" : "is"} unknown to this model and had no say.` : "";
