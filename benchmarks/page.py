@@ -26,11 +26,13 @@ parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--bundle", type=Path, default=Path("artifacts/bundle"))
 parser.add_argument("--repeats", type=int, default=15)
 parser.add_argument("--shots", type=Path, help="folder for pictures of the tour")
+parser.add_argument("--readme", action="store_true", help="renew the README's two pictures, in reports/page")
 parser.add_argument("--out", type=Path, default=Path("reports/benchmarks"))
 args = parser.parse_args()
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
 REAL = "#next .card:not(.skeleton)"
+README = {"three films by keyboard give posters and reasons": "list.jpg", "stages and map": "hood.jpg"}
 
 # Does `act`, waits for `done` and a painted frame; gives the milliseconds until the first change and until the end,
 # without those between the last request for a list and its answer.
@@ -104,6 +106,9 @@ class Tour:
             args.shots.mkdir(parents=True, exist_ok=True)
             page.wait_for_timeout(400)  # posters fade in
             page.screenshot(path=args.shots / f"{self.step:02}-{'-'.join(what.split()[:4])}.png")
+        if args.readme and what in README:
+            page.wait_for_timeout(400)
+            page.screenshot(path=Path("reports/page") / README[what], type="jpeg", quality=78)
         if not ok or self.said:
             sys.exit(f"step {self.step}, {what}: not as it should be; the console: {self.said}")
 
