@@ -65,6 +65,16 @@ def test_a_page_has_what_there_are_rows_for(serving, tmp_path):
     assert "Under load for long" not in text and "**missed**" not in text
 
 
+def test_engines_are_compared_with_torch(serving):
+    def engine(name, one, many, diff):
+        return [dict(engine=name, batch=b, cpu_ms=t, largest_difference=diff) for b, t in ((1, one), (32, many))]
+
+    rows = engine("torch float32", 3.0, 60.0, 0.0) + engine("int8", 2.0, 80.0, 0.07)
+    quality = {"torch float32": {"NDCG@10": 0.2}, "int8": {"NDCG@10": 0.199}}
+    text = serving.onnx(dict(rows=rows, quality=quality, missing={"x": "no"}, history=200, threads=1, dataset="d", users=6040))
+    assert "| int8 | 2.00 (1.50 ×) | 80.0 (0.75 ×) | 7e-02 | 0.1990 (-0.0010) |" in text and "x is left out: no." in text
+
+
 def test_the_page_is_what_the_rows_make():
     if not list((ROOT / "reports/benchmarks").glob("serve_*.json")):
         assert not (ROOT / "reports/serving.md").exists()
