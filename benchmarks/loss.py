@@ -34,7 +34,7 @@ def plain_loss(net, batch):
 def stepper(loss, dtype):
     "A function that takes one training step of a fresh decoder."
     torch.manual_seed(0)
-    net = DecoderNet(DecoderConfig(), torch.zeros(FILMS + 1, 0)).train()
+    net = DecoderNet(DecoderConfig(bias="", query_time=False), torch.zeros(FILMS + 1, 0)).train()
     opt = torch.optim.AdamW(net.parameters(), lr=1e-3)
     x = np.random.default_rng(0).integers(1, FILMS + 1, (ROWS, LENGTH + 1))
     batch = Batch(x[:, :-1], x[:, 1:])

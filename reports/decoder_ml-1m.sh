@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The headline: the decoder on MovieLens 1M, leave-last-out. Settings are chosen on valid, with a model that learned from train
 # (label `decoder`, the first seed); the models that are measured on test then learn from train and valid (`decoder-all`), so that
-# the last thing they know of a user is the film before the hidden one.
-#     bash reports/decoder_ml-1m.sh [first seed] [last seed]      (default 0 2; some twenty minutes a model on a busy core)
+# the last thing they know of a user is the film before the hidden one. Each is asked twice: without the time of the request, and with it
+# (rows marked query_time).
+#     bash reports/decoder_ml-1m.sh [first seed] [last seed]      (default 0 2; ten to twenty minutes a model on one core)
 # One thread a run: two can share two cores, and floating-point sums come in the same order everywhere.
 # A run that was stopped goes on from its last checkpoint when the same command is given again.
 set -euo pipefail
@@ -15,14 +16,26 @@ model() {  # label, seed, what else to say to train
     [ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-1m --seed "$2" --device cpu --out "$out" "${@:3}"
     mkdir -p reports/runs; cp "$out.run/log.csv" "reports/runs/$1-ml-1m-seed$2.csv"
 }
-model decoder "${1:-0}"
-"$movierec" evaluate "$models/decoder-ml-1m-seed${1:-0}" --data ml-1m --split valid --seed "${1:-0}" --label decoder --save reports/results
-"${movierec%movierec}python" reports/search_decoder.py "$models/decoder-ml-1m-seed${1:-0}"
-for seed in $(seq "${1:-0}" "${2:-2}"); do
+measure() {  # label, seed, part, what else to say to evaluate
+    "$movierec" evaluate "$models/$1-ml-1m-seed$2" --data ml-1m --split "$3" --seed "$2" --label "$1" --save reports/results "${@:4}"
+}
+first=${1:-0}
+model decoder "$first"
+measure decoder "$first" valid
+measure decoder "$first" valid --query-time
+"${movierec%movierec}python" reports/search_decoder.py "$models/decoder-ml-1m-seed$first"
+for seed in $(seq "$first" "${2:-2}"); do
     model decoder-all "$seed" --with-valid
-    "$movierec" evaluate "$models/decoder-all-ml-1m-seed$seed" --data ml-1m --split test --seed "$seed" --label decoder-all --save reports/results
+    measure decoder-all "$seed" test
+    measure decoder-all "$seed" test --query-time
 done
-out=$models/decoder-ml-1m-temporal-seed${1:-0}    # one cut in time instead of everybody's last film
-[ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-1m --protocol temporal --seed "${1:-0}" --device cpu --out "$out"
-"$movierec" evaluate "$out" --data ml-1m --protocol temporal --split test --seed "${1:-0}" --label decoder --save reports/results
+# What its parts are worth, on valid: without the clock; the time of the request as an input, but no bias of attention.
+model decoder-untimed "$first" --set bias= --set query_time=false --set memory=0.3
+measure decoder-untimed "$first" valid
+model decoder-no-bias "$first" --set bias= --set hide_time=0.3 --set memory=0.3
+measure decoder-no-bias "$first" valid
+measure decoder-no-bias "$first" valid --query-time
+out=$models/decoder-ml-1m-temporal-seed$first    # one cut in time instead of everybody's last film
+[ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-1m --protocol temporal --seed "$first" --device cpu --out "$out"
+"$movierec" evaluate "$out" --data ml-1m --protocol temporal --split test --seed "$first" --label decoder --save reports/results
 "$movierec" report

@@ -26,7 +26,7 @@ from ..metrics import genre_matrix
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 from ..train import TrainConfig, train
 
-# %% ../../nbs/53_models.decoder.ipynb #cdafe4e5
+# %% ../../nbs/53_models.decoder.ipynb #503ac3ee
 @dataclass
 class DecoderConfig(TrainConfig):
     embedding_dim: int = 128    # D, the width of everything
@@ -38,10 +38,10 @@ class DecoderConfig(TrainConfig):
     epochs: int = 26            # with batch_tokens 5000: on ML-1M's valid part as good as 40 epochs of 12,800, in 2/3 of the time
     batch_tokens: int = 5000    # padded positions a step, at most
     metadata: str = ""          # "genres", "genres,year", "genres,year,text": added to the id embeddings
-    bias: str = ""              # "time", "time,place": what attention adds to q·k (`48_layers`)
-    query_time: bool = False    # whether the time from each event to the next is read, and, in asking, `now`
-    hide_time: float = .1       # share of requests, and of whole histories, whose times are hidden in training: they may be unknown later
-    memory: float = .3          # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
+    bias: str = "time,place"    # what attention adds to q·k, of time and place (`48_layers`); "": nothing
+    query_time: bool = True     # whether the time from each event to the next is read, and, in asking, `now`
+    hide_time: float = .1       # share of requests whose time is hidden in training, and half as many whole histories: it may be unknown later
+    memory: float = .15         # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
 
     def __post_init__(self):
         unknown = set(self.parts) - {"genres", "year", "text"}
@@ -89,7 +89,7 @@ def asked_at(times: np.ndarray, lengths: np.ndarray, now=None) -> np.ndarray:
     np.put_along_axis(out, last, 0 if now is None else np.asarray(now)[:, None], 1)
     return np.where(times.any(1, keepdims=True), out, 0)
 
-# %% ../../nbs/53_models.decoder.ipynb #df1b4b36
+# %% ../../nbs/53_models.decoder.ipynb #24aca020
 class DecoderNet(nn.Module):
     "Film numbers (B, L) → a vector for every position (B, L, D), to be compared with `films()`."
     def __init__(self, c: DecoderConfig, features: torch.Tensor):
@@ -113,8 +113,8 @@ class DecoderNet(nn.Module):
         return self.item.weight if self.about is None else self.item.weight + self.about(self.features)
 
     def forward(self, x, films, times=None, asked=None, at=None):
-        """`times`, `asked` (B, L): unix seconds of events and requests, 0: not known; needed by a net that reads them.
-        With `at` (B,): that position of each alone, (B, 1, D)."""
+        "`times`, `asked` (B, L): unix seconds of events and requests, 0 or None: not known. With `at` (B,): that position of each, (B, 1, D)."
+        times, asked = (torch.zeros_like(x) if a is None else a for a in (times, asked))
         if self.training and (self.gap or self.attention_bias): times, asked = self.hidden(times, asked)
         h = F.embedding(x, films) + self.position.weight[:x.shape[1]]                                 # (B, L, D)
         if self.gap is not None: h = h + self.gap(torch.where(asked > 0, time_steps(asked - times), 0))
@@ -129,21 +129,21 @@ class DecoderNet(nn.Module):
         return torch.where((times > 0).any(1)[:, None, None], steps, 0)
 
     def hidden(self, times, asked):
-        "Both with a share of the requests and of the histories made unknown."
-        keep = lambda *size: torch.rand(size, device=times.device) >= self.hide
-        known = keep(len(times), 1); return times * known, asked * keep(*asked.shape) * known
+        "Both with a share of the requests made unknown, and half as many whole histories."
+        keep = lambda hide, *size: torch.rand(size, device=times.device) >= hide
+        known = keep(self.hide / 2, len(times), 1); return times * known, asked * keep(self.hide, *asked.shape) * known
 
-# %% ../../nbs/53_models.decoder.ipynb #88c087e2
+# %% ../../nbs/53_models.decoder.ipynb #3de2b2e0
 def next_item_loss(net: DecoderNet, batch: Batch, times: Batch = None):
     "Sum of −log P(next film) over the batch's targets, and their number; `times`: unix seconds of inputs and targets."
     tensor = lambda a: torch.from_numpy(a).to(net.bias.device)
     x, y = tensor(batch.inputs), tensor(batch.targets)                                  # (B, L) each
-    clock = () if times is None else (tensor(times.inputs), tensor(times.targets * (net.gap is not None)))
+    clock = () if times is None else (tensor(times.inputs), tensor(times.targets) if net.gap else None)
     films = net.films()
     h = net(x, films, *clock)[y > 0]                                                    # (N, D)
     return linear_cross_entropy(h, films[1:], net.bias, y[y > 0] - 1), len(h)
 
-# %% ../../nbs/53_models.decoder.ipynb #139fe4e0
+# %% ../../nbs/53_models.decoder.ipynb #9361932b
 class Decoder(Recommender):
     "Decoder-only transformer for the next film, trained with a full softmax over the catalogue."
     name = "decoder"
@@ -180,6 +180,7 @@ class Decoder(Recommender):
 
     def _load(self, folder):
         tensors = load_file(folder / "model.safetensors")
+        if not any(k.startswith("attention_bias.") for k in tensors): self.config.bias = ""     # saved before there was one
         self.net = DecoderNet(self.config, tensors.get("features", torch.zeros(len(self.item_ids) + 1, 0)))
         self.net.load_state_dict(tensors); self.net.eval()
         self.popularity = load_arrays(folder / "popularity.npz")["popularity"]
