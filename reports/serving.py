@@ -153,7 +153,8 @@ def onnx(row):
     return f"""\
 The decoder's vector of a history of {row["history"]}, on {row["threads"]} CPU thread(s): median CPU time of a call, and how many times as quick as torch
 that is; the largest difference of any number of any vector from torch's; NDCG@10 on the valid part of {row["dataset"]}
-({row["users"]:,} users), where the memory of `34_follow` is added to what the vectors say.{left_out}
+({row["users"]:,} users), where the memory of `34_follow` is added to what the vectors say.
+Load of the machine: {row["load_average"]}.{left_out}
 
 {table(["engine", "1 history, ms", "32 histories, ms", "difference", "NDCG@10 (change)"], body)}
 
