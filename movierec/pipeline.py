@@ -120,7 +120,7 @@ class Stopwatch:
     def __call__(self, name: str, kept: int):
         now = time.perf_counter(); self.stages.append(dict(name=name, kept=int(kept), ms=round(1e3 * (now - self.last), 3))); self.last = now
 
-# %% ../nbs/62_pipeline.ipynb #93da8fee
+# %% ../nbs/62_pipeline.ipynb #120b70c0
 class Pipeline:
     "Retrieval → filtering → scoring → ordering → reasons, as one object."
     def __init__(self,
@@ -149,7 +149,7 @@ class Pipeline:
     def read(self, histories: Histories, now=None, embed=None) -> tuple:
         "What the ranker makes of histories: user vectors (B, D+1), and what its counts add to each film's score (B, n)."
         asked = (histories, None if now is None or not self.ranker.uses_now else np.asarray(now))
-        return (embed or self.ranker.embed)(*asked), self.ranker.memory(*asked)
+        return (embed or self.ranker.embed)(*asked), self.ranker.memory(histories)
 
 # %% ../nbs/62_pipeline.ipynb #7ca62485
 def retrieve(self, u: np.ndarray, recent: np.ndarray, ok: np.ndarray, k: int, sequential: bool) -> dict:

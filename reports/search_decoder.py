@@ -36,7 +36,7 @@ def main():
         ranks = {w: [] for w in WEIGHTS}
         for a in range(0, len(histories), 512):
             part = histories[a:a + 512]; at = (q.rows >= a) & (q.rows < a + len(part)); then = None if now is None else now[a:a + 512]
-            logits, memory = model.embed(part, then) @ films, model.memory(part, then)
+            logits, memory = model.embed(part, then) @ films, model.memory(part)
             for w in WEIGHTS:
                 scores = mask_seen(logits + np.float32(w) * memory, part, model.item_ids)
                 ranks[w].append(ranks_of(scores, q.rows[at] - a, q.cols[at]))

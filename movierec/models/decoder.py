@@ -6,7 +6,7 @@
 __all__ = ['DecoderConfig', 'film_features', 'asked_at', 'DecoderNet', 'next_item_loss', 'Decoder', 'embed', 'item_vectors',
            'memory', 'score', 'last_vectors']
 
-# %% ../../nbs/53_models.decoder.ipynb #9df10c37
+# %% ../../nbs/53_models.decoder.ipynb #306a7aa2
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,14 @@ from torch import nn
 from ..core import MovierecError, seed_everything
 from ..data.sequences import Batch, Histories, Vocab, make_batch, pad_last, training_batches
 from ..evaluate import watch_valid
-from ..follow import Follow, count_paces, log_follow, pace
+from ..follow import Follow, log_follow
 from ..layers import STEPS, AttentionBias, Block, Dropout, time_steps
 from ..losses import linear_cross_entropy
 from ..metrics import genre_matrix
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 from ..train import TrainConfig, train
 
-# %% ../../nbs/53_models.decoder.ipynb #503ac3ee
+# %% ../../nbs/53_models.decoder.ipynb #b95b3539
 @dataclass
 class DecoderConfig(TrainConfig):
     embedding_dim: int = 128    # D, the width of everything
@@ -41,7 +41,7 @@ class DecoderConfig(TrainConfig):
     bias: str = "time,place"    # what attention adds to q·k, of time and place (`48_layers`); "": nothing
     query_time: bool = True     # whether the time from each event to the next is read, and, in asking, `now`
     hide_time: float = .1       # share of requests whose time is hidden in training, and half as many whole histories: it may be unknown later
-    memory: float = .15         # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
+    memory: float = .2          # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
 
     def __post_init__(self):
         unknown = set(self.parts) - {"genres", "year", "text"}
@@ -143,7 +143,7 @@ def next_item_loss(net: DecoderNet, batch: Batch, times: Batch = None):
     h = net(x, films, *clock)[y > 0]                                                    # (N, D)
     return linear_cross_entropy(h, films[1:], net.bias, y[y > 0] - 1), len(h)
 
-# %% ../../nbs/53_models.decoder.ipynb #9361932b
+# %% ../../nbs/53_models.decoder.ipynb #bf1cd7a8
 class Decoder(Recommender):
     "Decoder-only transformer for the next film, trained with a full softmax over the catalogue."
     name = "decoder"
@@ -160,8 +160,7 @@ class Decoder(Recommender):
         h = Histories.from_table(train_events); self.item_ids = np.unique(h.item_ids)
         inner = Vocab(self.item_ids).encode(h.item_ids)
         self.popularity = np.log1p(np.bincount(inner, minlength=len(self.item_ids) + 1)[1:]).astype(np.float32)
-        n = len(self.item_ids)
-        self.follow = count_paces(inner - 1, h.rows, h.timestamps, n) if self.config.query_time else [Follow.count(inner - 1, h.rows, n)]
+        self.follow = Follow.count(inner - 1, h.rows, len(self.item_ids))
         features = film_features(self.item_ids, items, self.config.parts, vectors)
         self.net = DecoderNet(self.config, torch.from_numpy(features))
         self.result = _fit(self, h, inner, train_events, valid, seed, folder)
@@ -176,7 +175,7 @@ class Decoder(Recommender):
     def _save(self, folder):
         save_file({k: v.cpu().contiguous() for k, v in self.net.state_dict().items()}, folder / "model.safetensors")
         save_arrays(folder / "popularity.npz", popularity=self.popularity)
-        save_arrays(folder / "follow.npz", **{f"{i}.{k}": a for i, f in enumerate(self.follow) for k, a in f.arrays().items()})
+        save_arrays(folder / "follow.npz", **self.follow.arrays())
 
     def _load(self, folder):
         tensors = load_file(folder / "model.safetensors")
@@ -184,10 +183,9 @@ class Decoder(Recommender):
         self.net = DecoderNet(self.config, tensors.get("features", torch.zeros(len(self.item_ids) + 1, 0)))
         self.net.load_state_dict(tensors); self.net.eval()
         self.popularity = load_arrays(folder / "popularity.npz")["popularity"]
-        a = load_arrays(folder / "follow.npz"); n = len({k.split(".")[0] for k in a})
-        self.follow = [Follow.of({k.removeprefix(f"{i}."): x for k, x in a.items() if k.startswith(f"{i}.")}) for i in range(n)]
+        self.follow = Follow.of({k.removeprefix("0."): a for k, a in load_arrays(folder / "follow.npz").items()})
 
-# %% ../../nbs/53_models.decoder.ipynb #37a02461
+# %% ../../nbs/53_models.decoder.ipynb #1d053ef4
 def embed(self, histories: Histories, now=None) -> np.ndarray:
     "(B, D+1) what the network makes of each history, to be multiplied with `item_vectors()`; zeros for an empty history."
     x, times, n = pad_last(histories, Vocab(self.item_ids), self.config.max_len)
@@ -203,17 +201,14 @@ def item_vectors(self) -> np.ndarray:
     "(n_items, D+1): each film's vector and its bias."
     return torch.cat([self.net.films()[1:], self.net.bias[:, None]], 1).float().cpu().numpy()
 
-def memory(self, histories: Histories, now=None) -> np.ndarray:
-    "(B, n_items) what the counts add to the logits; those of the request's pace, where `now` is told."
-    told = now is not None and self.config.query_time and len(histories.timestamps)
-    last = histories.timestamps[np.maximum(histories.offsets[1:] - 1, 0)] if told else 0
-    which = np.where(last > 0, 1 + pace(np.asarray(now) - last), 0) if told else None
-    return self.config.memory * log_follow(self.follow, histories, Vocab(self.item_ids), which)
+def memory(self, histories: Histories) -> np.ndarray:
+    "(B, n_items) what the counts add to the logits."
+    return self.config.memory * log_follow(self.follow, histories, Vocab(self.item_ids))
 
 def score(self, histories: Histories, now=None) -> np.ndarray:
     "(B, n_items) logits of the next film plus the memory; for an empty history log(1 + number of viewers)."
     u = self.embed(histories, now); out = u @ self.item_vectors().T
-    if self.config.memory: out += self.memory(histories, now)
+    if self.config.memory: out += self.memory(histories)
     out[u[:, -1] == 0] = self.popularity
     return out
 

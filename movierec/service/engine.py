@@ -416,14 +416,14 @@ def _run(self, lane, tasks) -> list:
         for j, t, c, s in zip(at, group, cols, got, strict=True): answers[j] = self._sequence(lane, t, c[:t.k], s[:t.k])
     return answers
 
-# %% ../../nbs/83_service.engine.ipynb #ef5709ba
+# %% ../../nbs/83_service.engine.ipynb #4824266c
 def _scores(self, lane, h: Histories, now=None) -> np.ndarray:
     "(B, n) finite scores of a lane's model, from the vectors of the histories where it has such."
     model = lane.model
     if lane.films is None: return checked_scores(model, h, now)
     u, _ = self._vectors(lane, h, now)
     out = u @ lane.films
-    if hasattr(model, "memory") and model.config.memory: out += model.memory(h, now)
+    if hasattr(model, "memory") and model.config.memory: out += model.memory(h)
     if not np.isfinite(out).all(): raise MovierecError(f"{model.name}: scores are NaN or infinite")
     return out
 
