@@ -168,7 +168,7 @@ were taken on two busy cores: they tell orders of magnitude. Best at the bottom.
 
 def _grouped(board): return board.groupby(["dataset", "protocol", "split"], sort=False) if len(board) else []
 
-# %% ../nbs/71_reports.ipynb #a90a423f
+# %% ../nbs/71_reports.ipynb #7f40bc4b
 def _save_figure(fig, path: Path) -> Path:
     "Write a figure as PNG, the same bytes for the same figure."
     import matplotlib.pyplot as plt
@@ -180,7 +180,7 @@ def _save_figure(fig, path: Path) -> Path:
 def _write_group(group, board, rows, out, mark, results):
     "Table and figures of one group of ranking rows: (paths, sections of the leaderboard)."
     name = "_".join(group[k] for k in ("dataset", "protocol", "split")) + ("_query-time" if group["query_time"] else "") + mark
-    mine = [r for r in rows if all(r[k] == v for k, v in group.items())]
+    mine = [r for r in rows if all(r[k] == v for k, v in group.items()) and r["label"] in set(board.label)]
     title = f"{group['dataset']}, {group['protocol']}, {group['split']}" + (", query time known" if group["query_time"] else "")
     note = "films already seen left in the ranking" if mark or not group["filter_seen"] else "films already seen filtered"
     text = f"Whole catalogue, {note}; ± is half of the 95 % bootstrap interval over users.\n\n"
