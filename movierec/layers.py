@@ -41,14 +41,15 @@ def attend(q, k, v, mask=None):
 
 def heads(x, n: int): return x.unflatten(-1, (n, -1)).transpose(1, 2)   # (B, L, D) → (B, H, L, E)
 
-# %% ../nbs/48_layers.ipynb #d9d3cdc6
+# %% ../nbs/48_layers.ipynb #e77113ad
 class _Biased(torch.autograd.Function):
     "softmax(q kᵀ/√E + mask) v with a gradient for the mask (B, H, L, K) of floats."
     @staticmethod
     def forward(ctx, q, k, v, mask):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q.dtype
         q, k, v = (a.flatten(0, 1).to(dtype) for a in (q / q.shape[-1] ** .5, k, v))           # (B·H, L, E)
-        p = torch.softmax((q @ k.transpose(1, 2)).to(mask.dtype).add_(mask.flatten(0, 1)), -1).to(dtype)
+        scores = (q @ k.transpose(1, 2)).to(mask.dtype); scores.view_as(mask).add_(mask)
+        p = torch.softmax(scores, -1).to(dtype)
         ctx.save_for_backward(q, k, v, p); ctx.sizes, ctx.dtype = mask.shape[:2], mask.dtype
         return (p @ v).unflatten(0, mask.shape[:2])
 
@@ -60,32 +61,37 @@ class _Biased(torch.autograd.Function):
         out = gs @ k / q.shape[-1] ** .5, gs.transpose(1, 2) @ q, p.transpose(1, 2) @ g, gs
         return tuple(a.unflatten(0, ctx.sizes).to(ctx.dtype) for a in out)
 
-# %% ../nbs/48_layers.ipynb #e3be0e6a
+# %% ../nbs/48_layers.ipynb #f869b585
 STEPS = 42   # 0: not known; 1: the same second; … ; 41: 15 years and more
 
 def time_steps(seconds: torch.Tensor) -> torch.Tensor:
-    "Seconds as steps of half an e-fold, 1..41, int64 of the same shape; below 0 counts as 0."
-    return 1 + (seconds.clamp(min=0).float().log1p() * 2).clamp(max=STEPS - 2).long()
+    "Seconds as steps of half an e-fold, 1..41, int32 of the same shape; below 0 counts as 0."
+    return seconds.clamp(min=0).float().log1p_().mul_(2).clamp_(max=STEPS - 2).add_(1).int()
 
-# %% ../nbs/48_layers.ipynb #35c6390a
-def _distances(n: int, device): i = torch.arange(n, device=device); return (i[:, None] - i).clamp(min=0)   # (n, n): how far back
+# %% ../nbs/48_layers.ipynb #802c92af
+def _distances(n: int, device): i = torch.arange(n, device=device); return i[:, None] - i          # (n, n): how far back; < 0: later
+
+def _places(place, n: int):
+    "(H, n, n): place[i − j], −∞ where j comes after i."
+    back = _distances(n, place.device)
+    return place[:, back.clamp(min=0)].masked_fill(back < 0, -torch.inf)
 
 class _LookUp(torch.autograd.Function):
     "time (H, S), place (H, N), steps (B, L, L) → (B, H, L, L): time[step] + place[i − j], −∞ where j comes after i."
     @staticmethod
     def forward(ctx, time, place, steps):
-        back = _distances(steps.shape[1], steps.device)
         ctx.save_for_backward(steps); ctx.sizes = time.shape[1], place.shape[1]
-        pairs = torch.stack([t.index_select(0, steps.flatten()).view_as(steps) for t in time], 1)
-        return pairs.add_(place[:, back]).masked_fill_(back.T > 0, -torch.inf)
+        out, flat = time.new_empty(len(time), *steps.shape), steps.flatten()
+        for t, o in zip(time, out): torch.index_select(t, 0, flat, out=o.view(-1))
+        return out.add_(_places(place, steps.shape[1])[:, None]).transpose(0, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
-        steps, = ctx.saved_tensors
+        steps, = ctx.saved_tensors; back = _distances(steps.shape[1], steps.device).clamp(min=0)
         per_head = lambda at, g, n: torch.stack([torch.bincount(at.flatten(), x.flatten(), n) for x in g]).to(g.dtype)
         time, place = (per_head(at, x, n) if wanted else None for wanted, at, x, n in zip(ctx.needs_input_grad,
-            (steps, _distances(steps.shape[1], steps.device)), (g.transpose(0, 1), g.sum(0)), ctx.sizes))
+            (steps, back), (g.transpose(0, 1), g.sum(0)), ctx.sizes))
         return time, place, None
 
 class AttentionBias(nn.Module):
@@ -97,6 +103,7 @@ class AttentionBias(nn.Module):
             else: self.register_buffer(name, torch.zeros(n_heads, n), persistent=False)
 
     def forward(self, steps): return _LookUp.apply(self.time, self.place, steps)   # (B, L, L) → (B, H, L, L)
+    def without_times(self, n: int): return _places(self.place, n)[None]           # (1, H, n, n), for all: a time that is nowhere known moves nothing
 
 # %% ../nbs/48_layers.ipynb #d71e07cd
 class Block(nn.Module):

@@ -89,7 +89,7 @@ def asked_at(times: np.ndarray, lengths: np.ndarray, now=None) -> np.ndarray:
     np.put_along_axis(out, last, 0 if now is None else np.asarray(now)[:, None], 1)
     return np.where(times.any(1, keepdims=True), out, 0)
 
-# %% ../../nbs/53_models.decoder.ipynb #24aca020
+# %% ../../nbs/53_models.decoder.ipynb #5983eac0
 class DecoderNet(nn.Module):
     "Film numbers (B, L) → a vector for every position (B, L, D), to be compared with `films()`."
     def __init__(self, c: DecoderConfig, features: torch.Tensor):
@@ -118,15 +118,17 @@ class DecoderNet(nn.Module):
         if self.training and (self.gap or self.attention_bias): times, asked = self.hidden(times, asked)
         h = F.embedding(x, films) + self.position.weight[:x.shape[1]]                                 # (B, L, D)
         if self.gap is not None: h = h + self.gap(torch.where(asked > 0, time_steps(asked - times), 0))
-        h, mask = self.drop(h), None if self.attention_bias is None else self.attention_bias(self.since(times, asked))
+        h, mask = self.drop(h), None if self.attention_bias is None else self.mask(times, asked)
         for block in self.blocks[:-1]: h = block(h, mask)
-        if at is not None and mask is not None: mask = mask[torch.arange(len(x)), :, at][:, :, None]  # (B, H, 1, L)
+        if at is not None and mask is not None: mask = mask.expand(len(x), -1, -1, -1)[torch.arange(len(x)), :, at][:, :, None]  # (B, H, 1, L)
         return self.norm(self.blocks[-1](h, mask, at))
 
-    def since(self, times, asked):
-        "Time steps from each event j to the moment of question i, (B, L, L)."
-        steps = time_steps(torch.maximum(asked, times)[:, :, None] - times[:, None])
-        return torch.where((times > 0).any(1)[:, None, None], steps, 0)
+    def mask(self, times, asked):
+        "What attention adds to q·k, (B or 1, H, L, L): by the time from each event j to the moment of question i."
+        if not self.training and not times.any(): return self.attention_bias.without_times(times.shape[1])
+        now, then = ((a - times[:, :1]).int() for a in (torch.maximum(asked, times), times))            # 32 bits: half the memory
+        steps = time_steps(now[:, :, None] - then[:, None])
+        return self.attention_bias(torch.where((times > 0).any(1)[:, None, None], steps, 0))
 
     def hidden(self, times, asked):
         "Both with a share of the requests made unknown, and half as many whole histories."
