@@ -114,12 +114,14 @@ async function refresh() {
     if (!(error.status >= 0)) throw error;
   } finally { clearTimeout(slow); }
 }
-let soon;
+let soon, before = -Infinity;
 function changed() {
+  const now = performance.now(), many = now - before < 150;     // a slider that moves: wait for it; one click: don't
+  before = now;
   showHistory();
   showControls();
   clearTimeout(soon);
-  soon = setTimeout(refresh, 40);
+  soon = setTimeout(refresh, many ? 40 : 0);
 }
 
 // ---- beginning ----
