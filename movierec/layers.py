@@ -29,13 +29,13 @@ class Dropout(nn.Module):
         if not self.training or self.keep == 256: return x
         return x * ((random_bytes(x.shape, x.device) < self.keep) * (256 / self.keep))
 
-# %% ../nbs/48_layers.ipynb #280d2b74
+# %% ../nbs/48_layers.ipynb #bec118e5
 def attend(q, k, v, mask=None):
     "Softmax attention, (B, H, L, E) each: causal; or where `mask` (broadcast to (B, H, L, K)) is true, or with it added to q·k."
     if q.device.type != "cpu":   # there a float mask has to be of q's precision, and its gradient is known
         mask = mask.to(q.dtype) if mask is not None and mask.is_floating_point() else mask
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
-    if mask is not None and mask.requires_grad: return _Biased.apply(q, k, v, mask)
+    if mask is not None and mask.requires_grad and mask.shape[:2] == q.shape[:2]: return _Biased.apply(q, k, v, mask)
     with torch.autocast("cpu", enabled=False):   # on a CPU the fused kernel's backward is faster in float32
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask, is_causal=mask is None)
 

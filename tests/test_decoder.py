@@ -106,3 +106,19 @@ def test_mistakes_are_named(tmp_path):
 def test_exploding_training_stops_with_advice():
     with pytest.raises(MovierecError, match="lower learning_rate"):
         make_model("decoder", **SMALL | dict(learning_rate=1e30, warmup_epochs=0., epochs=50)).fit(contract_data())
+
+
+def test_a_request_far_from_its_history_is_late_and_not_in_the_same_second():
+    net = DecoderNet(DecoderConfig(**SMALL), torch.zeros(12, 0)).eval()
+    times = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        late, later, soon = (net.mask(times, torch.tensor([[2, 3, now]]))[0, :, -1] for now in (10**9, 4 * 10**9, 3))
+    torch.testing.assert_close(late, later)
+    assert not torch.allclose(late, soon)
+
+
+def test_a_net_that_keeps_gradients_can_be_asked_without_times():
+    torch.manual_seed(0)
+    net = DecoderNet(DecoderConfig(**SMALL), torch.zeros(12, 0)).eval(); x = torch.randint(1, 12, (3, 6))
+    with torch.no_grad(): want = net(x, net.films())
+    torch.testing.assert_close(net(x, net.films()), want)

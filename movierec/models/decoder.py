@@ -89,7 +89,7 @@ def asked_at(times: np.ndarray, lengths: np.ndarray, now=None) -> np.ndarray:
     np.put_along_axis(out, last, 0 if now is None else np.asarray(now)[:, None], 1)
     return np.where(times.any(1, keepdims=True), out, 0)
 
-# %% ../../nbs/53_models.decoder.ipynb #5983eac0
+# %% ../../nbs/53_models.decoder.ipynb #8ab092cf
 class DecoderNet(nn.Module):
     "Film numbers (B, L) → a vector for every position (B, L, D), to be compared with `films()`."
     def __init__(self, c: DecoderConfig, features: torch.Tensor):
@@ -126,7 +126,7 @@ class DecoderNet(nn.Module):
     def mask(self, times, asked):
         "What attention adds to q·k, (B or 1, H, L, L): by the time from each event j to the moment of question i."
         if not self.training and not times.any(): return self.attention_bias.without_times(times.shape[1])
-        now, then = ((a - times[:, :1]).int() for a in (torch.maximum(asked, times), times))            # 32 bits: half the memory
+        now, then = ((a - times[:, :1]).clamp(-2**30, 2**30).int() for a in (torch.maximum(asked, times), times))   # 34 years; 32 bits: half the memory
         steps = time_steps(now[:, :, None] - then[:, None])
         return self.attention_bias(torch.where((times > 0).any(1)[:, None, None], steps, 0))
 
