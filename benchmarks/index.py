@@ -109,7 +109,7 @@ def main():
         index, cpu, clock = timed(build_index, x, kind=kind, recall=0.0, **settings)
         size = faiss.serialize_index(index.faiss_index).nbytes / 1e6
         builds[kind] = settings | dict(build_cpu_s=round(cpu, 1), build_clock_s=round(clock, 1), index_mb=round(size))
-        field, efforts = ("ef", (100, 130, 160, 180, 200, 220, 250, 300)) if kind == "hnsw" else ("probes", (8, 16, 32, 64))
+        field, efforts = ("ef", (100, 150, 200, 250, 300, 400, 500)) if kind == "hnsw" else ("probes", (8, 16, 32, 64))
         for effort in efforts:
             tried = Index(replace(index.config, **{field: effort}), index.ids, index.vectors, index.faiss_index)
             recall = float((tried.search(q, k)[1] >= truth[:, -1:] - 1e-5).mean())

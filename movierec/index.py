@@ -57,7 +57,7 @@ def lift(vectors: np.ndarray) -> np.ndarray:
     if abs(size - 1).max() < 1e-3: return vectors
     return np.c_[vectors / np.sqrt(top), np.sqrt(np.maximum(1 - size / top, 0))].astype(np.float32)
 
-# %% ../nbs/30_index.ipynb #8f6d9fc8
+# %% ../nbs/30_index.ipynb #a6f289d6
 KINDS = ["exact", "hnsw", "ivfpq"]
 
 @dataclass
@@ -71,22 +71,33 @@ class Config:
     cells: int = 0           # of ivfpq; 0: about √n, so that centres and one cell take equally long
     probes: int = 8          # cells looked into, at least
     code_bytes: int = 64     # a vector's code in ivfpq, at most
-    fetch: int = 4           # ivfpq brings this many times k rows to be scored exactly; hnsw, with finer codes, twice k
+    dims: int = 256          # directions that a walk compares, those along which the vectors vary most; longer vectors are turned
+    fetch: int = 4           # this many times k rows are brought to be scored exactly, though never more than ef
     seed: int = 0            # of the k-means
 
     def __post_init__(self):
         if self.kind not in KINDS: raise MovierecError(f"no index is of kind {self.kind!r}, only {', '.join(KINDS)}")
         if not 0 <= self.recall <= 1: raise MovierecError(f"recall is {self.recall}, but has to be in 0..1")
-        for name, least in dict(links=2, ef_build=1, ef=1, cells=0, probes=1, code_bytes=1, fetch=1).items():
+        for name, least in dict(links=2, ef_build=1, ef=1, cells=0, probes=1, code_bytes=1, dims=1, fetch=1).items():
             if getattr(self, name) < least:
                 raise MovierecError(f"{name} is {getattr(self, name)}, but has to be at least {least}")
 
-# %% ../nbs/30_index.ipynb #7f6f5137
+# %% ../nbs/30_index.ipynb #0d236421
+def _main_directions(x, dims: int):
+    "(d, dims): the orthonormal directions along which a sample of the rows has its largest squares."
+    sample = x[::max(1, len(x) // 20_000)].astype(np.float64)
+    return np.linalg.eigh(sample.T @ sample)[1][:, :-dims - 1:-1].astype(np.float32)
+
+# %% ../nbs/30_index.ipynb #9b2a51cb
 def _make_hnsw(x, c: Config):
-    "A graph over 8-bit codes of the unit rows `x`."
-    faiss = _faiss()
-    index = faiss.IndexHNSWSQ(x.shape[1], faiss.ScalarQuantizer.QT_8bit, c.links, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = c.ef_build
+    "A graph over 8-bit codes of the unit rows `x`, turned and cut first if they are longer than `dims`."
+    faiss = _faiss(); d = x.shape[1]; dims = min(d, c.dims)
+    graph = faiss.IndexHNSWSQ(dims, faiss.ScalarQuantizer.QT_8bit, c.links, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction, index = c.ef_build, graph
+    if dims < d:
+        turn = faiss.LinearTransform(d, dims, False); turn.is_trained = True
+        faiss.copy_array_to_vector(_main_directions(x, dims).T.ravel(), turn.A)
+        index = faiss.IndexPreTransform(turn, graph)
     index.train(x[::max(1, len(x) // 20_000)]); index.add(x)
     return index
 
@@ -115,14 +126,15 @@ def _rows_looked_at(c: Config, n: int, cells: int, stretch: float) -> float:
     "About how many of `n` rows an approximate search compares."
     return c.ef * stretch * c.links if c.kind == "hnsw" else np.ceil(c.probes * stretch) * n / max(cells, 1)
 
-# %% ../nbs/30_index.ipynb #9c18bbfd
+# %% ../nbs/30_index.ipynb #d95533ff
 def _candidates(index, q, k: int, c: Config, mask, stretch: float):
     "Rows that may be among the `k` nearest to the unit-space queries `q`, −1 for none: (B, at least k)."
     faiss = _faiss(); bits = None if mask is None else np.packbits(mask, bitorder="little")
     selector = {} if mask is None else dict(sel=faiss.IDSelectorBitmap(bits))
     if c.kind == "hnsw":
         how = faiss.SearchParametersHNSW(efSearch=int(np.ceil(max(c.ef, k) * stretch)), **selector)
-        want = max(k, min(c.ef, 2 * k))                                                    # 8 bits rarely err by more
+        if isinstance(index, faiss.IndexPreTransform): how = faiss.SearchParametersPreTransform(index_params=how)
+        want = max(k, min(c.ef, c.fetch * k))
     else:
         probes = min(int(np.ceil(c.probes * stretch)), index.nlist)
         how, want = faiss.SearchParametersIVF(nprobe=probes, **selector), min(c.fetch * k, index.ntotal)

@@ -222,3 +222,19 @@ def test_bad_input():
     for built in BUILT.values():
         assert built.search(np.zeros((0, 16)), 3)[0].shape == (0, 3)
     assert (index.search(Q, 3, allowed=[])[0] == -1).all()
+
+
+def test_long_vectors_are_walked_along_their_main_directions_and_scored_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 64)) * (1 + np.arange(64)) ** -1.0
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    x, q = x[:3900], x[3900:]
+    index = build_index(x, kind="hnsw", dims=24)
+    ids, scores = index.search(q, 10)
+    np.testing.assert_allclose(scores, np.take_along_axis(q @ x.T, ids, 1), atol=1e-5)   # true products, not those of 24 directions
+    assert index.recall_of(q, 10) > 0.95
+    index.save(tmp_path / "i")
+    again = load_index(tmp_path / "i")
+    np.testing.assert_array_equal(again.search(q, 10)[0], ids)
+    even = np.arange(3900) % 2 == 0
+    assert (again.search(q, 10, even)[0] % 2 == 0).all()                                  # a filter reaches the graph behind the turning
