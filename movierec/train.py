@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from .core import (MovierecError, atomic_dir, fmt_seconds, get_logger, progress, read_manifest, seed_everything,
                            write_json, write_manifest)
 
-# %% ../nbs/50_train.ipynb #34609c1b
+# %% ../nbs/50_train.ipynb #c6161a66
 @dataclass
 class TrainConfig:
     epochs: int = 40              # passes over the users; the rate's cosine ends here
@@ -29,6 +29,7 @@ class TrainConfig:
     warmup_epochs: float = 1.     # linear rise; Adam's second moments need some steps before big ones
     weight_decay: float = .01
     clip: float = 1.              # of the gradient's norm
+    ema: float = 0.               # kept are exponential averages of the weights that forget 1 − ema a step (0.999, say); 0: the weights
     eval_every: int = 4           # epochs between looks at valid
     patience: int = 3             # looks without gain before stopping
     checkpoint_minutes: float = 5 # between checkpoints inside an epoch; each epoch's end also makes one
@@ -89,24 +90,24 @@ def _unflat_optimizer(opt, tensors):
 def _prefixed(prefix, tensors): return {f"{prefix}.{k}": v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
 def _strip(prefix, tensors): return {k[len(prefix) + 1:]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
 
-# %% ../nbs/50_train.ipynb #f5a8d89e
-def save_checkpoint(folder, model, best, opt, state: dict):
-    "Write everything a run needs to go on into `folder`, atomically; `best`: the best weights so far, or {}."
-    tensors = _prefixed("model", model.state_dict()) | _prefixed("best", best) | _flat_optimizer(opt)
+# %% ../nbs/50_train.ipynb #538b6518
+def save_checkpoint(folder, model, best, opt, state: dict, average=()):
+    "Write everything a run needs to go on into `folder`, atomically; `best`, `average`: weights so far, or {}."
+    tensors = _prefixed("model", model.state_dict()) | _prefixed("best", best) | _prefixed("average", dict(average)) | _flat_optimizer(opt)
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available(): tensors["rng.cuda"] = torch.cuda.get_rng_state()
     with atomic_dir(folder) as tmp:
         save_file(tensors, tmp / "state.safetensors"); write_json(tmp / "state.json", state)
         write_manifest(tmp, "checkpoint")
 
-def load_checkpoint(folder, model, opt) -> dict:
-    "Restore model, optimiser and generators from `folder`; gives the best weights so far."
+def load_checkpoint(folder, model, opt):
+    "Restore model, optimiser and generators from `folder`; gives the best weights so far and their average."
     read_manifest(folder, "checkpoint")
     tensors = load_file(Path(folder) / "state.safetensors")
     model.load_state_dict(_strip("model", tensors)); _unflat_optimizer(opt, tensors)
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available(): torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return _strip("best", tensors)
+    return _strip("best", tensors), _strip("average", tensors)
 
 # %% ../nbs/50_train.ipynb #7b7c22b8
 FIELDS = ["epoch", "loss", "valid", "learning_rate", "tokens", "tokens_per_s", "minutes"]
@@ -130,7 +131,7 @@ def _log(row, folder, history, writer):
     for k in ("loss", "valid", "learning_rate", "tokens_per_s"):
         if writer and row[k] is not None: writer.add_scalar(k, row[k], row["epoch"])
 
-# %% ../nbs/50_train.ipynb #ffe908ea
+# %% ../nbs/50_train.ipynb #8a58d658
 class Run:
     "One training run of `model`: what it does is in the methods, where it stands in `state` and `history`."
     def __init__(self, model, plan, loss, cfg, validate=None, folder=None, seed=0, identity=None):
@@ -142,6 +143,7 @@ class Run:
         self.folder = Path(folder) if folder else None
         self.state = dict(epoch=0, step=0, seconds=0., best=None, stale=0, loss=0., tokens=0, done=False)
         self.history, self.best, self.identity = [], {}, identity or {}
+        self.average = self._weights() if cfg.ema else {}
         if self.folder: self.folder.mkdir(parents=True, exist_ok=True); self._resume()
 
     def _resume(self):
@@ -152,19 +154,30 @@ class Run:
         saved = json.loads((ck / "state.json").read_text()); mine = json.loads(json.dumps(self._who()))
         differs = [k for k in mine | saved["who"] if mine.get(k) != saved["who"].get(k)]
         if differs: raise MovierecError(f"{ck} is of another run ({', '.join(differs)} differ): delete it or choose another folder")
-        self.best = load_checkpoint(ck, self.model, self.opt)
+        self.best, average = load_checkpoint(ck, self.model, self.opt)
+        self.average = {k: v.to(self.device) for k, v in average.items()}
         self.state, self.history = saved["state"], saved["history"]
         s = self.state
         get_logger("train").info("resuming at epoch %d, step %d from %s", s["epoch"] + 1, s["step"], ck)
+
+    def _weights(self): return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def _who(self): return {**asdict(self.cfg), "seed": self.seed, **self.identity}
 
     def save(self):
         "Checkpoint into the run's folder, if it has one."
         if self.folder: save_checkpoint(self.folder / "checkpoint", self.model, self.best, self.opt,
-                                        dict(state=self.state, history=self.history, who=self._who()))
+                                        dict(state=self.state, history=self.history, who=self._who()), self.average)
 
-# %% ../nbs/50_train.ipynb #0c930983
+    @contextmanager
+    def averaged(self):
+        "The model with the average of its weights, if one is kept."
+        if not self.average: yield; return
+        weights = self._weights(); self.model.load_state_dict(self.average)
+        try: yield
+        finally: self.model.load_state_dict(weights)
+
+# %% ../nbs/50_train.ipynb #5be115eb
 def _progress(run, step, n):
     "How far the run is, 0..1, by epochs or by minutes."
     s, c = run.state, run.cfg
@@ -180,7 +193,15 @@ def _step(run, batch, lr):
     (total / max(1, n)).backward()
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.cfg.clip)
     run.opt.step(); run.opt.zero_grad(set_to_none=True)
+    if run.average: _follow(run)
     return total.item(), n
+
+@torch.no_grad()
+def _follow(run):
+    "Move the average a little towards the weights; at the start of a run, faster."
+    s = run.state; at = s.setdefault("averaged", 0); s["averaged"] += 1
+    for k, v in run.model.state_dict().items():
+        if v.is_floating_point(): run.average[k].lerp_(v, 1 - min(run.cfg.ema, (1 + at) / (10 + at)))
 
 # %% ../nbs/50_train.ipynb #12adb465
 def _epoch(run, bar):
@@ -204,17 +225,18 @@ def _time_left(run, step, n):
     "How long the rest takes at the pace so far."
     p = _progress(run, step, n); return fmt_seconds(run.state["seconds"] * (1 - p) / max(p, 1e-9))
 
-# %% ../nbs/50_train.ipynb #c459260f
+# %% ../nbs/50_train.ipynb #e788d6a6
 @torch.no_grad()
 def _look(run) -> float:
     "The valid metric (higher is better); keeps the weights when it is the best so far."
     s = run.state
     run.model.eval()
-    with autocast(run.device, run.dtype): value = float(run.validate())
-    if s["best"] is None or value > s["best"]:
-        s["best"], s["stale"] = value, 0
-        run.best = {k: v.detach().cpu().clone() for k, v in run.model.state_dict().items()}
-    else: s["stale"] += 1
+    with run.averaged(), autocast(run.device, run.dtype):
+        value = float(run.validate())
+        if s["best"] is None or value > s["best"]:
+            s["best"], s["stale"] = value, 0
+            run.best = {k: v.cpu() for k, v in run._weights().items()}
+        else: s["stale"] += 1
     return value
 
 def _end_epoch(run, writer):
@@ -232,7 +254,7 @@ def _end_epoch(run, writer):
     s["done"] = bool(over or (due and s["stale"] >= c.patience))
     run.save()
 
-# %% ../nbs/50_train.ipynb #e8c04576
+# %% ../nbs/50_train.ipynb #e809b095
 def train(
     model: torch.nn.Module,  # moved to the configured device; at the end it holds the best weights
     plan,                    # Generator → list of batches of one epoch (cheap descriptions; `loss` makes the tensors)
@@ -253,7 +275,7 @@ def train(
             run.save()
             if run.folder: get_logger("train").warning("stopped; the same command goes on from %s", run.folder / "checkpoint")
             raise
-    if run.best: model.load_state_dict(run.best)
+    if run.best or run.average: model.load_state_dict(run.best or run.average)
     model.eval()
     s = run.state
     return dict(history=run.history, best=s["best"], epochs=s["epoch"], minutes=s["seconds"] / 60, device=str(run.device),
