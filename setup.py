@@ -37,7 +37,7 @@ setup(
     keywords=cfg["keywords"],
     packages=find_packages(include=["movierec", "movierec.*"]),
     include_package_data=True,
-    package_data={"movierec": ["static/**/*"]},
+    package_data={"movierec": ["static/**/*", "weights/*/*"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,

@@ -6,9 +6,9 @@
 __all__ = ['BUNDLE_FORMAT', 'SOURCE_KEYS', 'DEFAULT_MODELS', 'NEEDS', 'PRESETS', 'with_counts', 'tells_viewers', 'Seen',
            'manifest_version', 'made_with', 'save_bundle', 'Bundle', 'folder_stamp', 'load_bundle', 'missing_package',
            'bundle_name', 'chosen_models', 'check_films', 'fit_models', 'vectors_by', 'make_pipeline', 'run_folder',
-           'fresh_model', 'build_bundle']
+           'fresh_model', 'published_model', 'build_bundle']
 
-# %% ../nbs/70_bundle.ipynb #fab6732c
+# %% ../nbs/70_bundle.ipynb #929b65c6
 import hashlib
 import json
 import os
@@ -36,6 +36,7 @@ from .data.split import make_split
 from .evaluate import evaluate
 from .models.registry import load_model, make_model, model_class
 from .pipeline import Pipeline, neighbour_lists
+from .pretrained import load_pretrained, pretrained_folder
 from .recommender import load_arrays, save_arrays
 
 # %% ../nbs/70_bundle.ipynb #02100b97
@@ -299,7 +300,18 @@ def fresh_model(dataset: str, name: str, main: bool, epochs=None, max_minutes=No
     given = {k: v for k, v in shared.items() if v is not None and (k in known or (main and k == "epochs"))}
     return make_model(name, **PRESETS.get((dataset, name), {}) | given | ((options or {}) if main else {}))
 
-# %% ../nbs/70_bundle.ipynb #343702e2
+# %% ../nbs/70_bundle.ipynb #c3701f8e
+def published_model(name: str, dataset: Dataset, seed: int = 0):
+    "Model `name` with the weights that come with movierec, and their manifest; None where there are none, or, as the log says, they don't fit."
+    log = get_logger("bundle")
+    if pretrained_folder(name, dataset.name) is None: return None
+    try: model, m = load_pretrained(name, dataset)
+    except MovierecError as e: return log.warning("%s is trained anew: %s", name, e)
+    if m["seed"] != seed: return log.info("%s is trained: the weights that come with movierec are of seed %d", name, m["seed"])
+    log.info("%s: the weights that come with movierec, trained on %s of %s; --train trains anew", name, model.fit_on, m["protocol"])
+    return model, m
+
+# %% ../nbs/70_bundle.ipynb #180d2880
 def build_bundle(
     dataset_name: str,         # "demo", "ml-1m", …
     out,                       # folder to (re)place
@@ -311,8 +323,9 @@ def build_bundle(
     models=None,               # names of the models to put in, the one that answers first; None: `DEFAULT_MODELS`
     model_options: dict = None,# settings of the model that answers
     trained=(),                # fitted models to put in; without `models`, no others are
+    train: bool = False,       # train even what comes with movierec
 ) -> dict:
-    "Load a dataset, train on its train part, measure on valid, write the bundle; gives its manifest."
+    "Load a dataset, train on its train part what has no published weights, measure on valid, write the bundle; gives its manifest."
     _check_place(Path(out))    # before training, not after
     log, began = get_logger("bundle"), time.monotonic()
     trained = {bundle_name(m): m for m in trained}; names = chosen_models(models, trained)
@@ -320,10 +333,14 @@ def build_bundle(
     for m in trained.values(): check_films(m, dataset)
     log.info("%s: %s ratings, %s films; models: %s", dataset.name, f"{dataset.n_interactions:,}", f"{dataset.n_items:,}", ", ".join(names))
     limits = dict(epochs=epochs, max_minutes=max_minutes, device=device, options=model_options)
+    how = lambda n: train or max_minutes is not None or (n == names[0] and (epochs is not None or model_options))
+    published = {n: found for n in names if n not in trained and not how(n) and (found := published_model(n, dataset, seed))}
+    trained |= {n: model for n, (model, _) in published.items()}
     ready = {n: trained.get(n) or fresh_model(dataset.name, n, n == names[0], **limits) for n in names}
+    origin = {"weights": {n: m["files"]["model.safetensors"]["sha256"] for n, (_, m) in published.items()}} if published else {}
     with run_folder(Path(out)) as folder:
         fitted, metrics = fit_models(dataset, ready, seed, folder)
         manifest = save_bundle(out, dataset, fitted, make_pipeline(dataset, fitted, seed), Search().fit(dataset.items),
-                               metrics=metrics, seed=seed)
+                               metrics=metrics, seed=seed, **origin)
     log.info("bundle %s in %s after %.0f s", manifest["version"], out, time.monotonic() - began)
     return manifest

@@ -142,7 +142,7 @@ def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec m
     model.save(out); _forget(run)
     _say_trained(model, out)
 
-# %% ../nbs/87_cli.ipynb #00f3c5ab
+# %% ../nbs/87_cli.ipynb #cb64f110
 def _check_out(out: Path, kind: str):
     "Refuse to replace a folder that doesn't hold a `kind` of ours."
     if out.is_file(): raise MovierecError(f"{out} is a file; --out names a folder")
@@ -165,7 +165,7 @@ def _forget(run: Path):
 def _say_trained(model, out):
     "The last lines of a training: how it went, and where it is."
     r = getattr(model, "result", None)
-    if r: get_logger("train").info("%d epochs in %s on %s (%s), best valid NDCG@10 %s", r["epochs"], fmt_seconds(60 * r["minutes"]),
+    if r: get_logger("train").info("%d epochs in %s on %s (%s), best on valid %s", r["epochs"], fmt_seconds(60 * r["minutes"]),
                                    r["device"], r["precision"], "–" if r["best"] is None else f"{r['best']:.4f}")
     print(f"{model.name} saved to {out}")
 
@@ -308,19 +308,22 @@ def _title(items, item_id: int) -> str:
     film = items.loc[item_id]
     return film.title if film.year is None or film.year != film.year else f"{film.title} ({int(film.year)})"
 
-# %% ../nbs/87_cli.ipynb #ecb8f335
+# %% ../nbs/87_cli.ipynb #cd7e9804
 @app.command("build")
 def build_(data: Data = "demo", out: Annotated[Optional[Path], typer.Option(help="Folder of the bundle (default: MOVIEREC_BUNDLE, artifacts/bundle).")] = None,
            models: Annotated[Optional[str], typer.Option(help="The models to put in, comma-separated; the first answers /recommendation (default: decoder,taste,rating,item-knn,pearson,content).")] = None,
            from_: Annotated[Optional[list[Path]], typer.Option("--from", help="A model that `movierec train` made of this data; may be repeated. Trains none but those that --models names besides.")] = None,
-           epochs: Epochs = None, max_minutes: Minutes = None, set_: Settings = None, seed: Seed = 0, device: Device = "auto"):
+           epochs: Epochs = None, max_minutes: Minutes = None, set_: Settings = None, seed: Seed = 0, device: Device = "auto",
+           train: Annotated[bool, typer.Option("--train", help="Train even the models whose weights come with movierec.")] = False):
     """Train on a dataset and write the bundle that the service loads.
 
+    Of ml-1m, the weights of decoder and taste come with movierec; they are taken where the films are exactly the same, and
+    where nothing is said about the training: --train, --epochs, --set, --max-minutes or another --seed trains them anew.
     --epochs and --set are for the model that answers /recommendation; --max-minutes holds for each model."""
     from movierec.bundle import build_bundle
     out, names = out or bundle_dir(), [n.strip() for n in (models or "").split(",") if n.strip()]
     manifest = build_bundle(data, out, seed=seed, epochs=epochs, max_minutes=max_minutes, device=device, models=names,
-                            model_options=parse_settings(set_), trained=[load_any(f) for f in from_ or []])
+                            model_options=parse_settings(set_), trained=[load_any(f) for f in from_ or []], train=train)
     print(f"bundle {manifest['version']} ({manifest['dataset']}: {', '.join(manifest['models'])}) in {out}")
 
 @app.command("serve")
