@@ -60,9 +60,9 @@ def test_candidates_are_distinct_and_bounded(world):
 
 
 @pytest.mark.parametrize("wish", [dict(genres=["G2"]), dict(min_year=1990), dict(actors=["Actor 3"]), dict(min_votes=25), dict(genres=["G1"], max_year=1970)])
-@pytest.mark.parametrize("diversity", [0., .4])
-def test_lists_are_full_under_filters(world, wish, diversity):
-    p = pipeline(world, diversity=diversity); f = Filters(**wish); ok = set(p.item_ids[p.filterable.mask(f)].tolist())
+@pytest.mark.parametrize("order", [dict(diversity=0.), dict(diversity=.4), dict(calibration=.3)])
+def test_lists_are_full_under_filters(world, wish, order):
+    p = pipeline(world, **order); f = Filters(**wish); ok = set(p.item_ids[p.filterable.mask(f)].tolist())
     for history in ([], [1, 2, 3], list(range(1, 40))):
         for sequential in (True, False):
             a = p.ask(history, 10, f, sequential=sequential)
