@@ -208,7 +208,7 @@ def evaluate_(folder: ModelDir, data: Data, protocol: Protocol = "leave-last-out
     print(json.dumps(result.row, indent=1, ensure_ascii=False) if json_ else format_row(result.row))
     if save: get_logger("evaluate").info("row saved to %s", save_result(result.row, save, per_user=result.per_user))
 
-# %% ../nbs/87_cli.ipynb #28c64772
+# %% ../nbs/87_cli.ipynb #36dcc4de
 @app.command("recommend")
 def recommend_(folder: ModelDir,
                history: Annotated[Optional[str], typer.Option(help="Film ids, oldest first: 1,50,260. Prints titles.")] = None,
@@ -222,6 +222,7 @@ def recommend_(folder: ModelDir,
                pipeline: Annotated[bool, typer.Option("--pipeline", help="With --history: go through the bundle's pipeline, and show its stages.")] = False,
                explain: Annotated[bool, typer.Option("--explain", help="With --pipeline: a sentence why, for each film.")] = False,
                diversity: Annotated[Optional[float], typer.Option(min=0, max=1, help="With --pipeline: weight of variety (default: the bundle's).")] = None,
+               calibration: Annotated[Optional[float], typer.Option(min=0, max=1, help="With --pipeline: weight of the history's mix of genres, in place of variety (default: the bundle's).")] = None,
                genre: Annotated[Optional[list[str]], typer.Option(help="With --pipeline: films of this genre; may be repeated.")] = None,
                min_year: Annotated[Optional[int], typer.Option(help="With --pipeline: films from this year on.")] = None,
                max_year: Annotated[Optional[int], typer.Option(help="With --pipeline: films up to this year.")] = None):
@@ -229,11 +230,11 @@ def recommend_(folder: ModelDir,
     if (history is None) == (users is None):
         raise typer.BadParameter("give either --history 1,50,260 or --data NAME --users all --out FILE")
     wishes = dict(genres=genre or (), min_year=min_year, max_year=max_year)
-    if not pipeline and (explain or diversity is not None or any(wishes.values())):
-        raise typer.BadParameter("--explain, --diversity, --genre, --min-year and --max-year go with --pipeline")
+    if not pipeline and (explain or (diversity, calibration) != (None, None) or any(wishes.values())):
+        raise typer.BadParameter("--explain, --diversity, --calibration, --genre, --min-year and --max-year go with --pipeline")
     if pipeline:
         if history is None: raise typer.BadParameter("--pipeline answers one --history")
-        return _through_pipeline(folder, _ids(history, "--history"), k, wishes, diversity, explain, keep_seen)
+        return _through_pipeline(folder, _ids(history, "--history"), k, wishes, dict(diversity=diversity, calibration=calibration), explain, keep_seen)
     if history is not None: return _for_history(folder, _ids(history, "--history"), data, k, keep_seen)
     if data is None or out is None: raise typer.BadParameter("--users needs --data NAME and --out FILE")
     model = load_any(folder); _, parts = _load(data, protocol, seed)
@@ -272,8 +273,8 @@ def _for_history(folder, history, data, k, keep_seen):
     if len(history): print("After " + ", ".join(_title(items, i) for i in history))
     for r in recs.itertuples(): print(f"{r.rank:3}. {_title(items, r.item_id)}  [{r.item_id}]  {r.score:.3f}")
 
-# %% ../nbs/87_cli.ipynb #088eb60c
-def _through_pipeline(folder, history, k, wishes, diversity, explain, keep_seen):
+# %% ../nbs/87_cli.ipynb #6492f567
+def _through_pipeline(folder, history, k, wishes, order, explain, keep_seen):
     "Print the pipeline's list, its reasons, and how long each stage took."
     from movierec.bundle import Bundle
     from movierec.explain import LLMWriter
@@ -281,7 +282,7 @@ def _through_pipeline(folder, history, k, wishes, diversity, explain, keep_seen)
     if not (folder / "manifest.json").is_file(): raise MovierecError(f"{folder} is no bundle; `movierec build` makes one")
     bundle, items = Bundle.load(folder), _items(folder, None)
     if bundle.pipeline is None: raise MovierecError(f"{folder} has no pipeline: it goes in with a decoder that answers, as in `movierec build --data {bundle.manifest['dataset']}`")
-    a = bundle.pipeline.ask(history, k, Filters(**wishes), diversity=diversity, explain=explain, exclude_seen=not keep_seen)
+    a = bundle.pipeline.ask(history, k, Filters(**wishes), **order, explain=explain, exclude_seen=not keep_seen)
     if a.unknown_items: get_logger("recommend").warning("not in the model, skipped: %s", ", ".join(map(str, a.unknown_items)))
     if len(history) > len(a.unknown_items): print("After " + ", ".join(_title(items, i) for i in history if i not in a.unknown_items))
     explainer = bundle.pipeline.explainer; writer = LLMWriter.from_env(explainer) if explain else None
