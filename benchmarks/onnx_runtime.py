@@ -29,24 +29,14 @@ os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from onnx_export import Last, export, session  # noqa: E402
+
 import movierec.models.decoder as decoder  # noqa: E402
 from movierec.data.datasets import load_dataset  # noqa: E402
 from movierec.data.split import make_split  # noqa: E402
 from movierec.evaluate import evaluate, origin  # noqa: E402
 from movierec.models.registry import load_model  # noqa: E402
 from movierec.service.settings import limit_threads  # noqa: E402
-
-
-class Last(torch.nn.Module):
-    "The network and its film vectors: (x (B, L), times (B, L), asked (B, L), at (B,)) → (B, D)."
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-        self.register_buffer("films", net.films().detach())
-
-    def forward(self, x, times, asked, at):
-        return self.net(x, self.films, times, asked, at)[:, 0]
 
 
 def by_torch(net):
@@ -60,31 +50,6 @@ def compiled(net):
     def ask(x, times, asked, n):
         with torch.inference_mode():
             return run(*(torch.from_numpy(a) for a in (x, times, asked, n - 1))).numpy()
-
-    return ask
-
-
-def export(net, path):
-    x, at = torch.ones(2, 7, dtype=torch.int64), torch.tensor([6, 3])
-    axes = dict.fromkeys(("x", "times", "asked"), {0: "b", 1: "l"}) | dict(at={0: "b"}, vectors={0: "b"})
-    told = x, torch.zeros_like(x), torch.zeros_like(x), at
-    torch.onnx.export(Last(net).eval(), told, str(path), input_names=["x", "times", "asked", "at"], output_names=["vectors"],
-                      dynamic_axes=axes, opset_version=17, dynamo=False)  # fmt: skip
-    return path
-
-
-def by_onnx(path):
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = args.threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")   # spinning threads take the core from others
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    named = {i.name for i in session.get_inputs()}   # times are left out of the graph where the model doesn't read them
-
-    def ask(x, times, asked, n):
-        told = dict(x=x, times=times, asked=asked, at=(n - 1).astype(np.int64))
-        return session.run(None, {k: v for k, v in told.items() if k in named})[0]
 
     return ask
 
@@ -103,8 +68,8 @@ def make_engines(net, tmp):
     made = {
         "torch float32": lambda: by_torch(net),
         "torch.compile": lambda: compiled(net),
-        "ONNX Runtime float32": lambda: by_onnx(export(net, file)),
-        "ONNX Runtime int8": lambda: by_onnx(in_int8(file)),
+        "ONNX Runtime float32": lambda: session(export(net, file), args.threads),
+        "ONNX Runtime int8": lambda: session(in_int8(file), args.threads),
     }
     engines, missing, x = {}, {}, np.ones((2, 3), np.int64)
     for name, make in made.items():
