@@ -6,8 +6,9 @@
 __all__ = ['BUILD', 'app', 'is_missing', 'run_build', 'build_missing', 'make_cache', 'make_engine', 'prepare',
            'prepare_until_ready', 'Reloader', 'watch', 'on_hangup', 'open_events', 'start', 'lifespan', 'create_app']
 
-# %% ../nbs/85_serve.ipynb #7e7783f6
+# %% ../nbs/85_serve.ipynb #fe82507a
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -28,7 +29,6 @@ from .events import EventStore, parse_arms
 from .service.engine import Batcher, Engine
 from .service.routes import SEVERAL, State, install
 from .service.settings import Settings, available_cores, count_workers, limit_threads, load_settings, model_threads
-from .service.walls import log_to
 
 # %% ../nbs/85_serve.ipynb #4d873c2d
 BUILD = """
@@ -182,7 +182,7 @@ def on_hangup(self):
 
 Reloader.watch, Reloader.on_hangup = watch, on_hangup
 
-# %% ../nbs/85_serve.ipynb #8b8dd38a
+# %% ../nbs/85_serve.ipynb #92acf00e
 def open_events(state: State):
     "Let the state keep events, if their file can be written; gives what is to be closed."
     try: store = EventStore(state.settings.events)
@@ -195,7 +195,7 @@ def start(app: FastAPI, stop: threading.Event) -> tuple:
     "Read the settings, open the stores, start the threads; gives the threads and what is to be closed."
     state = app.state.service; c = state.settings = state.settings or load_settings()
     state.batches, state.arms, state.reload = threading.Semaphore(c.batches), parse_arms(c.arms), Reloader(app, stop)
-    if c.access_log: log_to()
+    if c.access_log: logging.getLogger("uvicorn.access").disabled = True   # it would only say it again
     if count_workers() > 1 and SEVERAL not in os.environ:
         get_logger("serve").warning("each of the workers counts for itself: name an empty folder as %s, and /metrics adds them up", SEVERAL)
     jobs = (prepare_until_ready, (app, stop)), (state.reload.watch, ())

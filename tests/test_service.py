@@ -22,6 +22,7 @@ from movierec.bundle import Bundle
 from movierec.events import load_events
 from movierec.serve import create_app
 from movierec.service.engine import Engine
+from movierec.service.routes import ShortWay
 from movierec.service.settings import Settings
 
 
@@ -228,6 +229,45 @@ def test_prepared_lists(http):
     assert http.get("/recommend", params={"user_id": "124"}).status_code == 404
 
 
+def test_the_short_way_to_a_prepared_list_says_what_the_long_way_says(http, monkeypatch):
+    users = ["1", "007", "ann", "a.b-c_d", "x" * 64]
+    http.post("/batch/recommend/cache", json={"user_histories": {u: ["1", 2] for u in users}, "top_k": 5})
+    long, went = ShortWay.answer, []
+
+    def both(url):
+        got = http.get(url)
+        with monkeypatch.context() as m:
+            m.setattr(ShortWay, "answer", lambda *a: went.append(1))   # finds nothing: the request goes on
+            want = http.get(url)
+        assert got.status_code == want.status_code and got.content == want.content, url
+        names = lambda r: {k: v for k, v in r.headers.items() if k not in ("x-request-id", "x-list-id")}   # random ones
+        assert names(got) == names(want) and ("x-list-id" in got.headers) == ("x-list-id" in want.headers), url
+        return got.status_code
+
+    plain = [f"/recommend?user_id={u}{k}" for u in [*users, "nobody"] for k in ("", "&top_k=1", "&top_k=5", "&top_k=999")]
+    assert {both(url) for url in plain} == {200, 404} and len(went) == len(plain)
+    for query in ("", "user_id=", "user_id=1&top_k=0", "user_id=1&top_k=1001", "user_id=1&top_k=x", "user_id=" + "x" * 65, "top_k=3"):
+        assert both(f"/recommend?{query}") == 422, query
+    for query in ("top_k=2&user_id=1", "user_id=%31", "user_id=1&top_k=1000", "user_id=1&more=2", "user_id=1&user_id=ann", "user_id=1&top_k=05"):
+        assert both(f"/recommend?{query}") == 200, query
+    assert len(went) == len(plain) and long is ShortWay.answer
+    assert [http.request(m, "/recommend?user_id=1").status_code for m in ("HEAD", "DELETE")] == [405, 405]
+
+
+def test_a_list_that_is_not_there_is_missed_once(http):
+    before = metric(http, "movierec_cache_misses_total")
+    assert http.get("/recommend?user_id=nobody-yet").status_code == 404
+    assert metric(http, "movierec_cache_misses_total") == before + 1
+    for url, handler, status in (("/recommend?user_id=nobody-yet", "/recommend", 404), ("/static/swagger/none.js", "/static/swagger", 404),
+                                 ("/static/page.css", "/static", 200), ("/movies/1/x", "none", 404)):   # fmt: skip
+        line = f'http_requests_total{{handler="{handler}",method="GET",status="{status}"}}'
+        n = metric(http, line) or 0
+        assert http.get(url).status_code == status and metric(http, line) == n + 1, url
+    n = metric(http, 'http_requests_total{handler="/recommendation",method="POST",status="413"}') or 0
+    http.post("/recommendation", content=b" " * (1 << 21))             # a wall's answer counts for the route it stands before
+    assert metric(http, 'http_requests_total{handler="/recommendation",method="POST",status="413"}') == n + 1
+
+
 def test_batches_take_turns_and_have_their_time(folder, tmp_path, monkeypatch):
     with client(folder, tmp_path, batches=1, batch_seconds=0.2) as http:
         ready(http)
@@ -267,6 +307,13 @@ def test_a_key_guards_batches_events_and_reloads(folder, tmp_path):
 
 def test_without_a_key_nobody_reloads(http):
     assert http.post("/admin/reload").status_code == 403
+
+
+def test_the_rate_limit_stands_before_the_short_way(folder, tmp_path):
+    with client(folder, tmp_path, rate_limit=0.01, rate_burst=3) as http:
+        ready(http)
+        http.post("/batch/recommend/cache", json={"user_histories": {"1": ["1"]}, "top_k": 2})
+        assert [http.get("/recommend?user_id=1").status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_rate_limit(folder, tmp_path):

@@ -583,7 +583,7 @@ def _many(self, lane, tasks, histories, answers, failed):
 
 Engine.many, Engine._many = many, _many
 
-# %% ../../nbs/83_service.engine.ipynb #477b835f
+# %% ../../nbs/83_service.engine.ipynb #fd79fb82
 def prepare(self, histories: dict, k: int = 10, model: str = "", deadline=None) -> tuple:
     "Make lists as `many` does and keep them; `({user: Answer}, {user: what is wrong}, how many were kept)`."
     answers, failed = self.many(histories, k, model, deadline)
@@ -593,9 +593,9 @@ def prepare(self, histories: dict, k: int = 10, model: str = "", deadline=None) 
 def prepared(self, user_id, k: int = 10) -> Answer | None:
     "The list kept for a user, cut at `k`; None where there is none."
     got = self.cache.get(user_key(self.version, user_id)) if self.cache is not None else None
-    if got is None or not all(i in self.row for i in got["item_ids"]): return None
-    task = Task([], [], k, None, [])
-    return self._list(task, got["item_ids"][:k], got["scores"][:k], "prepared", str(got.get("model", "")))
+    if got is None or not self.row.keys() >= set(got["item_ids"]): return None
+    ids = got["item_ids"][:k]
+    return Answer(ids, got["scores"][:k], [self.labels[i] for i in ids], [], "prepared", str(got.get("model", "")))
 
 Engine.prepare, Engine.prepared = prepare, prepared
 
