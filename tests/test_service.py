@@ -1,5 +1,6 @@
 """Every call of the API on a bundle that holds every model: shapes, errors, keys, limits, events, batches, caches, and a new bundle under load."""
 
+import gc
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -521,6 +523,21 @@ def test_no_request_fails_while_bundles_are_swapped(tmp_path):
             t.join()
         assert set(codes) == {200} and server.get("/model")[1]["version"] == versions[-1]
         assert server.p.poll() is None
+
+
+def test_what_is_loaded_is_set_aside_and_an_old_bundle_leaves_nothing(tmp_path):
+    make_bundle(tmp_path / "bundle", seed=0)
+    with client(tmp_path / "bundle", tmp_path, api_key="k", request_seconds=1) as http:
+        ready(http)
+        frozen = gc.get_freeze_count()
+        old = weakref.ref(http.app.state.service.engine)
+        model = weakref.ref(old().bundle)
+        make_bundle(tmp_path / "bundle", seed=1)
+        assert frozen > 50_000 and http.post("/admin/reload", headers={"X-API-Key": "k"}).status_code == 200
+        assert old() is not None                     # it may still be asked
+        until(lambda: old() is None and model() is None, 30)
+        until(lambda: gc.get_freeze_count() > 50_000)
+        assert http.post("/recommendation", json={"interaction_history": [1]}).status_code == 200
 
 
 def test_every_worker_hears_of_a_reload(tmp_path):

@@ -6,13 +6,14 @@
 __all__ = ['MAX_HISTORY', 'MAX_K', 'Settings', 'load_settings', 'available_cores', 'count_workers', 'model_threads',
            'limit_threads']
 
-# %% ../../nbs/81_service.settings.ipynb #e5dac995
+# %% ../../nbs/81_service.settings.ipynb #5cabceed
 import os
 import sys
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from threadpoolctl import ThreadpoolController
 
 from ..core import MovierecError, bundle_dir
 from ..events import events_file, parse_arms
@@ -94,9 +95,10 @@ def model_threads(settings: Settings) -> int:
     "CPU threads for this process's model: `settings.threads`, or cores divided by workers."
     return settings.threads or max(1, available_cores() // (settings.workers or count_workers()))
 
-# %% ../../nbs/81_service.settings.ipynb #e7676498
+# %% ../../nbs/81_service.settings.ipynb #44b3d88a
 def limit_threads(n: int):
-    "Let OpenMP, BLAS and (if loaded) torch use at most `n` threads in this process."
+    "Let OpenMP and (if loaded) torch use at most `n` threads in this process, and numpy's products one."
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ["OMP_NUM_THREADS"] = str(n)
+    os.environ |= dict(OMP_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS="1")
     if "torch" in sys.modules: sys.modules["torch"].set_num_threads(n)
+    ThreadpoolController().select(internal_api="openblas").limit(limits=1)   # for good: nothing undoes it
