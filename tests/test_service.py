@@ -14,6 +14,7 @@ import urllib.request
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from redis_server import RedisServer
@@ -22,6 +23,7 @@ from tiny_world import make_bundle, make_full_bundle
 
 from movierec.bundle import Bundle
 from movierec.events import load_events
+from movierec.pipeline import Pipeline, neighbour_lists
 from movierec.serve import create_app
 from movierec.service.engine import Engine
 from movierec.service.routes import ShortWay
@@ -585,6 +587,65 @@ def test_workers_who_count_alone_say_so(folder, tmp_path):
 def metrics_of(server):
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=20) as a:
         return a.read().decode()
+
+
+# ---- the pipeline --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def piped(folder, tmp_path):
+    "A client whose bundle has a pipeline, and a queue of four."
+    with client(folder, tmp_path, queue_size=4) as http:
+        bundle = ready(http).app.state.service.engine.bundle
+        n = len(bundle.models["decoder"].item_ids)
+        near = neighbour_lists(bundle.models["item-knn"], bundle.models["decoder"].item_ids, 3)
+        bundle.pipeline = Pipeline(bundle.models["decoder"], bundle.items, np.eye(n, dtype=np.float32), near)
+        yield http
+
+
+def test_many_at_the_desk_get_what_one_gets(piped):
+    asks = [dict(history=[str(i), "999"], top_k=3, explain=bool(i % 2)) for i in (1, 2, 3, 4)]
+    lists = lambda r: (r.status_code, [(m["movie_id"], m["score"], m["explanation"]) for m in r.json()["recommendations"]])
+    ask = lambda body: piped.post("/pipeline/recommend", json=body)
+    alone = [lists(ask(a)) for a in asks]
+    assert {s for s, _ in alone} == {200} and ask(asks[0]).json()["unknown_items"] == ["999"]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda a: lists(ask(a)), asks * 3)) == alone * 3
+    assert all(w for _, _, w in alone[0][1]) and not any(w for _, _, w in alone[1][1])
+    worded = ask(asks[0] | dict(wording="llm"))                   # no language model is set up: the rules' sentence
+    assert lists(worded) == alone[0] and worded.headers["x-list-id"].startswith("decoder:")
+    assert ask(dict(history=[1], genres=["no such genre"])).status_code == 422
+    assert ask(dict(history=[], top_k=2)).json()["strategy"] == "popular"
+
+
+def test_a_full_desk_refuses_and_recovers_and_nobody_else_waits(piped, monkeypatch):
+    engine = piped.app.state.service.engine
+    gate, inside, plain = threading.Event(), [], engine.bundle.pipeline.ask
+    monkeypatch.setattr(engine.bundle.pipeline, "ask", lambda *a, **b: (inside.append(1), gate.wait(20), plain(*a, **b))[2])
+    ask = lambda i: piped.post("/pipeline/recommend", json=dict(history=["1"], top_k=2))
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, 0)
+        until(lambda: inside)
+        held = [pool.submit(ask, i) for i in range(4)]
+        until(lambda: engine.desks["pipeline"].queue.full())
+        shed = ask(9)
+        assert shed.status_code == 503 and shed.headers["retry-after"] == "1"
+        for url in ("/movies/search?q=toy", "/title-or-prompt?input_text=two+toys"):
+            assert piped.get(url).status_code == 200
+        assert piped.post("/recommendation", json={"interaction_history": [1]}).status_code == 200
+        gate.set()
+        assert {f.result().status_code for f in (first, *held)} == {200}
+    assert ask(0).status_code == 200 and len(inside) == 6
+
+
+def test_films_like_a_film_are_the_models_own(engine):
+    model = engine.bundle.models["decoder"]
+    for i in model.item_ids.tolist():
+        got, by = engine.similar(i, 5)
+        want = model.similar_items(i, 5)
+        assert by == "sequence" and [j for j, _ in got] == want.item_id.tolist()
+        np.testing.assert_allclose([x for _, x in got], want.score, atol=1e-6)
+    assert len(engine.similar(1, 1000)[0]) == len(model.item_ids) - 1
 
 
 # ---- what is logged -----------------------------------------------------------------------------------------------

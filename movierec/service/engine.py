@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['ARTICLES', 'MAGIC', 'EXTRA', 'MAX_HISTORY', 'LIKE', 'NO_PIPELINE', 'Overloaded', 'Batcher', 'close', 'fold', 'slips',
            'prefixed', 'Words', 'worths', 'per_film', 'TitleSearch', 'TitleTable', 'Picture', 'as_picture', 'film_id',
-           'Task', 'Answer', 'Missing', 'NotFound', 'Lane', 'Engine', 'lane', 'need', 'Later', 'filterable', 'ask',
-           'recommend', 'pick', 'card', 'movie', 'search', 'actors', 'picture', 'about', 'offers', 'check_history',
-           'TooSlow', 'many', 'prepare', 'prepared', 'similar', 'near', 'cell', 'brief', 'like_title', 'about_text',
-           'pipe', 'flat', 'map_films', 'stars', 'rank_titles', 'scale']
+           'Task', 'Answer', 'Missing', 'NotFound', 'Lane', 'Engine', 'lane', 'need', 'at_desk', 'Later', 'filterable',
+           'ask', 'recommend', 'pick', 'card', 'movie', 'search', 'actors', 'picture', 'about', 'offers',
+           'check_history', 'TooSlow', 'many', 'prepare', 'prepared', 'similar', 'near_units', 'near', 'cell', 'brief',
+           'like_title', 'ask_text', 'about_text', 'ask_pipe', 'sentences', 'pipe', 'flat', 'map_films', 'stars',
+           'rank_titles', 'scale']
 
 # %% ../../nbs/83_service.engine.ipynb #67e1c7db
 import hashlib
@@ -274,7 +275,7 @@ class Missing(MovierecError):
 class NotFound(MovierecError):
     "There is no such film or user."
 
-# %% ../../nbs/83_service.engine.ipynb #71f3801c
+# %% ../../nbs/83_service.engine.ipynb #7bb0a40f
 class Lane:
     "A model, ready to be asked by many."
     def __init__(self, name, model, batcher):
@@ -282,8 +283,9 @@ class Lane:
         self.known = frozenset(model.item_ids.tolist())
         films = model.item_vectors() if hasattr(model, "embed") else None
         self.films = None if films is None else np.ascontiguousarray(films.T)                            # (D+1, n)
+        self.units = None if films is None else films[:, :-1] / np.linalg.norm(films[:, :-1], axis=1, keepdims=True).clip(min=1e-12)   # (n, D)
 
-# %% ../../nbs/83_service.engine.ipynb #9d56bef0
+# %% ../../nbs/83_service.engine.ipynb #496b31b5
 class Engine:
     "All that a bundle can answer; safe to use from many threads."
     def __init__(self, bundle, max_batch=32, max_wait=.002, max_queue=256, poster_cache=512, on_batch=None, cache=None):
@@ -300,7 +302,9 @@ class Engine:
         best = bundle.models["popular"].recommend(Histories.from_lists([[]]), k=len(items))
         self.popular = list(zip(best.item_id.tolist(), best.score.tolist(), strict=True))
         self.make_batcher = lambda run: Batcher(run, max_batch, max_wait, max_queue, on_batch)
-        self.lanes, self.opening, self.filterables, self.later = {}, threading.Lock(), {}, Later()
+        self.make_desk = lambda: Batcher(lambda jobs: [job() for job in jobs], 1, 0, max_queue)
+        self.lanes, self.desks, self.opening, self.filterables, self.later = {}, {}, threading.Lock(), {}, Later()
+        self.ids = [str(i) for i in self.row]; self.cast = items.actors.tolist() if "actors" in items else [""] * len(items)
         self.points = None                                                     # of the map of films, once somebody asks
         self.writer = bundle.pipeline and LLMWriter.from_env(bundle.pipeline.explainer)   # None: rules have the last word
         self.lane(bundle.manifest["models"][0])
@@ -320,7 +324,7 @@ def lane(self, name: str = "") -> Lane:
                 found.batcher = self.make_batcher(partial(self._run, found))
     return found
 
-# %% ../../nbs/83_service.engine.ipynb #7707c4cd
+# %% ../../nbs/83_service.engine.ipynb #1af807f3
 def need(self, *names):
     "The first of these models that the bundle holds; `Missing` says how to get the first."
     for n in names:
@@ -333,10 +337,18 @@ def need(self, *names):
 
 def close(self, timeout: float = 10):
     "Answer what is running, refuse the rest, end the threads."
-    for lane in list(self.lanes.values()): lane.batcher.close(timeout)
+    for b in (*[lane.batcher for lane in self.lanes.values()], *self.desks.values()): b.close(timeout)
     self.later.close(timeout)
 
 Engine.lane, Engine.need, Engine.close = lane, need, close
+
+# %% ../../nbs/83_service.engine.ipynb #b15a13fc
+def at_desk(self, kind: str, job) -> Future:
+    "What `job()` gives, to come, when all jobs of this kind before it are done; raises `Overloaded` at once when too many wait."
+    with self.opening: desk = self.desks.get(kind) or self.desks.setdefault(kind, self.make_desk())
+    return desk.submit(job)
+
+Engine.at_desk = at_desk
 
 # %% ../../nbs/83_service.engine.ipynb #18971b60
 class Later:
@@ -482,10 +494,10 @@ def _cell(v):
     if pd.isna(v): return None
     return float(f"{v:.6g}") if isinstance(v, (float, np.floating)) else v.item() if isinstance(v, np.generic) else v
 
-# %% ../../nbs/83_service.engine.ipynb #83609bef
+# %% ../../nbs/83_service.engine.ipynb #32cfe34f
 def card(self, row: int) -> dict:
     "What a list shows of the film in `row`."
-    i = str(self.items.item_id.iat[row])
+    i = self.ids[row]
     return dict(movie_id=i, title=self.titles[row], year=self.years[row], genres=self.genres[row],
                 poster_url=f"/posters/{i}")
 
@@ -496,14 +508,14 @@ def movie(self, movie_id) -> dict | None:
     cells |= {c: split_list(cells[c]) for c in ("actors", "keywords") if c in cells}
     return self.card(row) | {c: v for c, v in cells.items() if v is not None}
 
-# %% ../../nbs/83_service.engine.ipynb #429ad594
+# %% ../../nbs/83_service.engine.ipynb #626f2708
 def search(self, q: str, limit: int = 10) -> list:
     "Cards of the films whose titles answer `q`."
     return [self.card(int(r)) for r in self.search_titles(q, limit)]
 
 def actors(self, item_id: int) -> list:
     "Who plays in a film."
-    return split_list(self.items.actors.iat[self.row[item_id]]) if "actors" in self.items else []
+    return split_list(self.cast[self.row[item_id]])
 
 Engine.card, Engine.movie, Engine.search, Engine.actors = card, movie, search, actors
 
@@ -599,7 +611,7 @@ def prepared(self, user_id, k: int = 10) -> Answer | None:
 
 Engine.prepare, Engine.prepared = prepare, prepared
 
-# %% ../../nbs/83_service.engine.ipynb #254938fc
+# %% ../../nbs/83_service.engine.ipynb #4fc0ba50
 LIKE = dict(sequence=(), content=("content",), ratings=("item-knn", "pearson"))
 
 def similar(self, movie_id, k: int = 10, by: str = "sequence") -> tuple:
@@ -608,7 +620,15 @@ def similar(self, movie_id, k: int = 10, by: str = "sequence") -> tuple:
     model = self.need(*LIKE[by]) if LIKE[by] else self.model
     if i not in model.item_ids: model, by = self.bundle.models.get("content", model), "content"
     if i not in model.item_ids: return [], by
-    return near(model, i, k), by
+    lane = self.lane()
+    return near_units(lane, i, k) if model is lane.model and lane.units is not None else near(model, i, k), by
+
+def near_units(lane, item_id: int, k: int) -> list:
+    "`(film id, cosine)` of the films whose vectors point the same way: what the model itself would say, of vectors made before."
+    ids, at = lane.model.item_ids, np.searchsorted(lane.model.item_ids, item_id)
+    scores = (lane.units @ lane.units[at]).astype(np.float32); scores[at] = -np.inf
+    cols, got = (a[0] for a in top_k(scores[None], k)); ok = np.isfinite(got)
+    return list(zip(ids[cols[ok]].tolist(), got[ok].tolist(), strict=True))
 
 def near(model, item_id: int, k: int) -> list:
     "`(film id, similarity)` of a model's similar films."
@@ -627,7 +647,7 @@ def brief(self, item_id: int, *columns, **more) -> dict:
     r = self.row[item_id]
     return dict(title=self.titles[r]) | more | {c: self.cell(r, c) for c in columns}
 
-# %% ../../nbs/83_service.engine.ipynb #f0f6768b
+# %% ../../nbs/83_service.engine.ipynb #529b148d
 def like_title(self, text: str, k: int = 10) -> list | None:
     "Films like the one named `text`, or None if no film is named so."
     if (row := self.title_table(text)) is None: return None
@@ -637,33 +657,54 @@ def like_title(self, text: str, k: int = 10) -> list | None:
     if not found and other is not None and i in other.item_ids: found = near(other, i, k)
     return [self.brief(j, "vote_count", "vote_average", similarity=s, poster_path=f"/posters/{j}") for j, s in found]
 
-def about_text(self, text: str, k: int = 10) -> list:
-    "Films that fit a description, by meaning and by words."
+def ask_text(self, text: str, k: int = 10) -> Future:
+    "The films to come that fit a description, by meaning and by words."
     if self.bundle.search is None: raise Missing("this bundle holds no search: movierec build makes one that does")
-    found = self.bundle.search.search(text, k)
+    return self.at_desk("search", lambda: self._about(self.bundle.search.search(text, k)))
+
+def about_text(self, text: str, k: int = 10) -> list:
+    "Films that fit a description."
+    return self.ask_text(text, k).result()
+
+def _about(self, found) -> list:
     return [self.brief(int(i), "vote_count", "vote_average", similarity=float(x), poster_path=f"/posters/{i}")
             for i, x in zip(found.item_id, found.score, strict=True) if int(i) in self.row]
 
-Engine.cell, Engine.brief, Engine.like_title, Engine.about_text = cell, brief, like_title, about_text
+Engine.cell, Engine.brief, Engine.like_title = cell, brief, like_title
+Engine.ask_text, Engine.about_text, Engine._about = ask_text, about_text, _about
 
-# %% ../../nbs/83_service.engine.ipynb #92879e5e
+# %% ../../nbs/83_service.engine.ipynb #9767913d
 NO_PIPELINE = "this bundle has no pipeline: it goes in with a decoder that answers, as `movierec build --data {}` makes one"
 
-def pipe(self, history, k: int = 10, filters: Filters = None, wording: str = "rules", **options) -> tuple:
-    "The `PipelineAnswer` for a history, and a sentence for each film where `explain` is among the options."
-    p = self.bundle.pipeline
-    if p is None: raise Missing(NO_PIPELINE.format(self.bundle.manifest["dataset"]))
-    ids = [-1 if (i := film_id(x)) is None else i for x in history]
-    lane = next((x for x in self.lanes.values() if x.model is p.ranker), None) or Lane(p.ranker.name, p.ranker, None); known = []
+def ask_pipe(self, history, k: int = 10, filters: Filters = None, **options) -> Future:
+    "The `PipelineAnswer` to come for a history; options as of `Pipeline.ask`."
+    if self.bundle.pipeline is None: raise Missing(NO_PIPELINE.format(self.bundle.manifest["dataset"]))
+    return self.at_desk("pipeline", lambda: self._pipe(history, k, filters, **options))
+
+def _pipe(self, history, k, filters, **options):
+    p, known, ids = self.bundle.pipeline, [], [-1 if (i := film_id(x)) is None else i for x in history]
+    lane = next((x for x in self.lanes.values() if x.model is p.ranker), None) or Lane(p.ranker.name, p.ranker, None)
     def embed(h, now): u, there = self._vectors(lane, h, now); known.extend(there.tolist()); return u
     a = p.ask(ids, k, filters, embed=embed, **options); lost = set(a.unknown_items)
     a.stages[0]["cached"] = all(known)
     a.unknown_items = [x for x, i in zip(history, ids, strict=True) if i in lost]      # as they were sent
-    if not a.reasons: return a, [None] * len(a.item_ids)
-    writer = self.writer if wording == "llm" else None
-    return a, writer.write_all(a.reasons) if writer else [p.explainer.sentence(f) for f in a.reasons]
+    return a
 
-Engine.pipe = pipe
+Engine.ask_pipe, Engine._pipe = ask_pipe, _pipe
+
+# %% ../../nbs/83_service.engine.ipynb #51d16474
+def sentences(self, a, wording: str = "rules") -> list:
+    "A sentence for each film of a `PipelineAnswer` with reasons, else None for each; `wording` \"llm\" may take seconds."
+    if not a.reasons: return [None] * len(a.item_ids)
+    if wording == "llm" and self.writer: return self.writer.write_all(a.reasons)
+    return [self.bundle.pipeline.explainer.sentence(f) for f in a.reasons]
+
+def pipe(self, history, k: int = 10, filters: Filters = None, wording: str = "rules", **options) -> tuple:
+    "The `PipelineAnswer` for a history, and its `sentences`."
+    a = self.ask_pipe(history, k, filters, **options).result()
+    return a, self.sentences(a, wording)
+
+Engine.sentences, Engine.pipe = sentences, pipe
 
 # %% ../../nbs/83_service.engine.ipynb #a4070f49
 def flat(vectors: np.ndarray) -> np.ndarray:

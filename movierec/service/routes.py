@@ -192,11 +192,12 @@ async def filtered(body: s.FilteredRequest, engine: EngineDep, request: Request,
     cards = [engine.card(engine.row[i]) | dict(score=x, actors=engine.actors(i)) for i, x in zip(a.item_ids, a.scores, strict=True)]
     return s.FilteredAnswer(**answer(body, a, recommendations=cards, filters_applied=f.applied()))
 
-# %% ../../nbs/84_service.routes.ipynb #fa237530
+# %% ../../nbs/84_service.routes.ipynb #642b423d
 @recommending.post("/similar", responses=problems(_404="no such film", **ASKED, **NO_MODEL))
-def similar(body: s.SimilarRequest, engine: EngineDep) -> s.SimilarAnswer:
+async def similar(body: s.SimilarRequest, engine: EngineDep) -> s.SimilarAnswer:
     "Films like a film, most alike first."
-    got, by = engine.similar(body.movie_id, body.top_k, body.by)
+    asked = engine.similar, body.movie_id, body.top_k, body.by     # by vectors that are there it is done before a thread is found
+    got, by = asked[0](*asked[1:]) if body.by == "sequence" else await run_in_threadpool(*asked)
     return s.SimilarAnswer(movie_id=str(film_id(body.movie_id)), by=by, similar=[s.SimilarMovie(movie_id=str(i), similarity=x) for i, x in got])
 
 # %% ../../nbs/84_service.routes.ipynb #3be96ab4
@@ -213,31 +214,32 @@ def stars(user_id: str, engine: EngineDep, top_k: Annotated[int, Query(ge=1, le=
     got = engine.stars(user_id, top_k)
     return s.StarsAnswer(user_id=film_id(user_id), recommendations=got)
 
-# %% ../../nbs/84_service.routes.ipynb #9d884547
+# %% ../../nbs/84_service.routes.ipynb #7a7fc743
 @recommending.post("/pipeline/recommend", responses=problems(**ASKED, **NO_MODEL))
-def pipeline(body: s.PipelineRequest, engine: EngineDep, request: Request, response: Response) -> s.PipelineAnswer:
+async def pipeline(body: s.PipelineRequest, engine: EngineDep, request: Request, response: Response) -> s.PipelineAnswer:
     "Retrieval, filters, scoring by the sequence, variety, reasons: films to see next, and how they were found."
     with blame("filters"):
         f = Filters(genres=body.genres, all_genres=body.all_genres, actors=body.actors, min_year=body.min_year, max_year=body.max_year,
                     min_votes=body.min_votes, exclude=[i for x in body.exclude if (i := film_id(x)) is not None])
-        a, why = engine.pipe(body.history, body.top_k, f, body.wording, sequential=body.sequential, diversity=body.diversity,
-                             explain=body.explain, timestamps=body.timestamps, now=body.now)
-    name = engine.bundle.pipeline.ranker.name
+        a = await asyncio.wrap_future(engine.ask_pipe(body.history, body.top_k, f, sequential=body.sequential, diversity=body.diversity,
+                                                      explain=body.explain, timestamps=body.timestamps, now=body.now))
+    words = lambda: engine.sentences(a, body.wording)
+    why, name = await run_in_threadpool(words) if body.wording == "llm" else words(), engine.bundle.pipeline.ranker.name
     request.app.state.metrics.answers.labels(a.strategy, name).inc(); response.headers["X-List-ID"] = f"{name}:{token_hex(8)}"
     films = [engine.card(engine.row[i]) | dict(score=x, explanation=w, sources={n: dict(watched=v and str(v), place=r) for n, (v, r) in src.items()})
              for i, x, w, src in zip(a.item_ids, a.scores, why, a.sources, strict=True)]
     return s.PipelineAnswer(recommendations=films, stages=a.stages, unknown_items=a.unknown_items, strategy=a.strategy, model=name)
 
-# %% ../../nbs/84_service.routes.ipynb #9e6bf2b1
+# %% ../../nbs/84_service.routes.ipynb #ee5b7f30
 MATCH = {200: {"headers": {"X-Match": {"schema": {"type": "string", "enum": ["title", "prompt"]}, "description": "what the text was taken for"}}}}
 
 @recommending.get("/title-or-prompt", responses=MATCH | problems(_422="malformed query", **NOT_READY, **NO_MODEL))
-def title_or_prompt(engine: EngineDep, response: Response,
+async def title_or_prompt(engine: EngineDep, response: Response,
                     input_text: Annotated[str, Query(min_length=1, max_length=1000, pattern=r"\S", examples=["Heat"])],
                     top_k: Annotated[int, Query(ge=1, le=MAX_K)] = 10) -> list[s.FoundMovie]:
     "Films like the one with this title; for anything else, films that are about it."
-    got = engine.like_title(input_text, top_k); response.headers["X-Match"] = "title" if got is not None else "prompt"
-    return got if got is not None else engine.about_text(input_text, top_k)
+    got = await run_in_threadpool(engine.like_title, input_text, top_k); response.headers["X-Match"] = "title" if got is not None else "prompt"
+    return got if got is not None else await asyncio.wrap_future(engine.ask_text(input_text, top_k))
 
 # %% ../../nbs/84_service.routes.ipynb #a692f7c2
 batches = APIRouter(tags=["batches"], dependencies=[Security(APIKeyHeader(name="X-API-Key", auto_error=False))])
