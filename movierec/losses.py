@@ -18,29 +18,32 @@ def _pieces(n: int, chunk: int):
         yield i, i + size
         i += size
 
-# %% ../nbs/49_losses.ipynb #1c0a4610
+# %% ../nbs/49_losses.ipynb #517b61f8
 class _LinearCrossEntropy(torch.autograd.Function):
     "Sum over positions of cross-entropy(softmax(h Wᵀ + b), y); gradients are made chunk by chunk in `forward`."
     @staticmethod
-    def forward(ctx, h, w, b, y, chunk, dtype):
+    def forward(ctx, h, w, b, y, chunk, dtype, rows, cols):
         grads = torch.zeros_like(h), torch.zeros_like(w), torch.zeros_like(b)
         loss = torch.zeros((), dtype=b.dtype, device=h.device)
         wd, bd = w.to(dtype), b.to(dtype)
         buffers = [torch.empty(min(chunk, len(h)), len(w), dtype=dtype, device=h.device) for _ in range(2)]
-        for i, j in _pieces(len(h), chunk):
-            loss += _chunk(h[i:j].to(dtype), wd, bd, y[i:j], buffers, [grads[0][i:j], *grads[1:]], any(ctx.needs_input_grad))
+        pieces = list(_pieces(len(h), chunk))
+        cuts = torch.searchsorted(rows, torch.tensor([0, *(j for _, j in pieces)], device=rows.device)).tolist()
+        for (i, j), a, z in zip(pieces, cuts, cuts[1:]):
+            loss += _chunk(h[i:j].to(dtype), wd, bd, y[i:j], (rows[a:z] - i, cols[a:z]), buffers, [grads[0][i:j], *grads[1:]],
+                           any(ctx.needs_input_grad))
         ctx.save_for_backward(*grads)
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, g): return *(g * x for x in ctx.saved_tensors), None, None, None
+    def backward(ctx, g): return *(g * x for x in ctx.saved_tensors), *[None] * 5
 
-# %% ../nbs/49_losses.ipynb #5c37be7d
-def _chunk(h, w, b, y, buffers, grads, need_grad):
-    "Loss of one chunk of positions h (C, D); adds its part to `grads` = [of h, of w, of b]."
+# %% ../nbs/49_losses.ipynb #a95015b2
+def _chunk(h, w, b, y, out, buffers, grads, need_grad):
+    "Loss of one chunk of positions h (C, D), items at `out` not counted; adds its part to `grads` = [of h, of w, of b]."
     logits, p = (x[:len(h)] for x in buffers)                         # (C, V) each
-    torch.addmm(b, h, w.t(), out=logits)
+    torch.addmm(b, h, w.t(), out=logits); logits[out] = -torch.inf
     if not need_grad: return F.cross_entropy(logits.to(grads[2].dtype), y, reduction="sum")
     torch.softmax(logits, 1, out=p)
     at = torch.arange(len(h), device=h.device), y
@@ -50,13 +53,14 @@ def _chunk(h, w, b, y, buffers, grads, need_grad):
     grads[0].copy_(p @ w); grads[1].add_(p.t() @ h); grads[2].add_(p.sum(0))
     return loss
 
-# %% ../nbs/49_losses.ipynb #a1132e3a
+# %% ../nbs/49_losses.ipynb #3eb3ca71
 def linear_cross_entropy(
     h: torch.Tensor,    # (N, D) vectors of the positions that have a target
     w: torch.Tensor,    # (V, D) item vectors
     b: torch.Tensor,    # (V,) item biases
     y: torch.Tensor,    # (N,) target items, 0..V-1
     chunk: int = None,  # positions at a time
+    out: tuple = None,  # (rows, cols), rows rising: items that aren't among a position's answers; none of them its target
 ) -> torch.Tensor:
     """Sum over N of softmax cross-entropy over all V items; never holds the (N, V) logits.
 
@@ -66,4 +70,5 @@ def linear_cross_entropy(
     kind = h.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else w.dtype
     chunk = chunk or min(2048, max(64, (1 << 23) // max(1, len(w))))
-    return _LinearCrossEntropy.apply(h, w, b, y, chunk, dtype)
+    rows, cols = out if out is not None else (y.new_empty(0),) * 2
+    return _LinearCrossEntropy.apply(h, w, b, y, chunk, dtype, rows, cols)

@@ -11,11 +11,12 @@ models=${MOVIEREC_HOME:-artifacts}/models
 declare -A change=(
     [base]="" [gated]="gated=true" [hstu]="block=hstu n_layers=4" [cosine]="head=cosine" [smoothing]="label_smoothing=0.1"
     [metadata]="metadata=genres,year" [swiglu]="feed=swiglu" [rms]="norm=rms" [rotary]="position=rotary" [no-position]="position="
-    [no-item-bias]="item_bias=false" [wide]="embedding_dim=192 n_heads=6"
+    [never-hidden]="hide_time=0" [unseen]="unseen=true"   # the settings have this since it was measured here
+    [ahead]="ahead=0.2" [ema]="ema=0.999" [no-item-bias]="item_bias=false" [wide]="embedding_dim=192 n_heads=6"
 )
-[ $# -gt 0 ] || set -- base gated hstu cosine smoothing metadata rotary swiglu rms no-item-bias no-position wide
+[ $# -gt 0 ] || set -- base unseen never-hidden ahead gated hstu cosine smoothing metadata ema rotary swiglu rms no-item-bias no-position wide
 for name in "$@"; do
-    out=$models/ablation-$name-ml-1m-seed0; settings=()
+    out=$models/ablation-$name-ml-1m-seed0; settings=(--set unseen=false)
     for s in ${change[$name]}; do settings+=(--set "$s"); done
     [ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-1m --seed 0 --device cpu --epochs 10 --out "$out" ${settings[@]+"${settings[@]}"}
     mkdir -p reports/runs; cp "$out.run/log.csv" "reports/runs/ablation-$name-ml-1m-seed0.csv"
