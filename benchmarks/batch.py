@@ -2,10 +2,9 @@
 
     python benchmarks/batch.py --model artifacts/models/taste-ml-1m-seed0 --data ml-1m --threads 2
 
-Bare: `model.score` on the histories sorted by length, in blocks of the batch's size, and nothing done with the scores.
-Batch: `run_batch`, from histories to a Parquet file. Both in turn, `--repeats` times, in one process; the row has the
-medians. Wall-clock seconds depend on who else is on the machine, so CPU seconds stand beside them; the share of the bare
-forward is of CPU seconds.
+Bare: the scores of the histories sorted by length, in the blocks that the batch makes, as many at once as it has, and
+nothing done with the scores. Batch: `run_batch`, from histories to a Parquet file. Both in turn, `--repeats` times, in one
+process; the row has the medians. Wall-clock seconds depend on who else is on the machine, so CPU seconds stand beside them.
 """
 
 import argparse
@@ -29,7 +28,7 @@ os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE
 
 import numpy as np  # noqa: E402  (threads are set first)
 
-from movierec.batch import run_batch, take, users_of  # noqa: E402
+from movierec.batch import at_work, run_batch, scores_of, take, users_of  # noqa: E402
 from movierec.data.datasets import load_dataset  # noqa: E402
 from movierec.models.registry import load_model  # noqa: E402
 from movierec.service.settings import limit_threads  # noqa: E402
@@ -40,8 +39,10 @@ def clock():
 
 
 def bare(model, h, order):
-    for a in range(0, len(order), args.block):
-        model.score(take(h, order[a : a + args.block]))
+    blocks = [order[a : a + args.block] for a in range(0, len(order), args.block)]
+    with at_work(model) as work:
+        for _ in work(lambda rows: scores_of(model, take(h, rows)) is None, blocks):
+            pass
 
 
 def main():
