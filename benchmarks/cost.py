@@ -321,7 +321,7 @@ def figures(a):
     "The rows as pictures."
     import matplotlib
     matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib import pyplot as plt, ticker
     row = json.loads((a.out / "benchmarks/cost_grow.json").read_text(encoding="utf-8"))
     of = lambda kind: sorted((r for r in row["rows"] if r["kind"] == kind and "step_s" in r), key=lambda r: r["size"])
     panels = [("films in the catalogue", {"full softmax, chunks of 16 MB": of("full"), f"full, {row['wide']} positions at a time": of("wide"), f"{row['negatives']:,} sampled, logQ": of("sampled")}),
@@ -331,7 +331,11 @@ def figures(a):
         for name, rows in lines.items():
             size = [r["size"] for r in rows]
             axes[0, col].loglog(size, [r["step_s"] for r in rows], "o-", ms=4, label=name); axes[1, col].loglog(size, [r["peak_mb"] for r in rows], "o-", ms=4, label=name)
-        axes[1, col].set_xlabel(what); axes[0, col].grid(alpha=.3); axes[1, col].grid(alpha=.3)
+            axes[1, col].set_xticks(size, [f"{n / 1e6:g}M" if n >= 1e6 else f"{n / 1e3:g}k" if n >= 1e4 else f"{n:,}" for n in size], fontsize=8)
+        axes[1, col].set_xlabel(what); axes[1, col].xaxis.set_minor_locator(ticker.NullLocator())
+        for ax in axes[:, col]:
+            ax.grid(alpha=.3); ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}"); ax.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes[0, 0].set_ylabel("processor seconds a step"); axes[1, 0].set_ylabel("peak memory, MB"); axes[0, 0].legend(fontsize=8)
     axes[0, 0].set_title("loss, gradients, optimiser", fontsize=9); axes[0, 1].set_title(f"{row['tokens']:,} positions a step", fontsize=9); axes[0, 2].set_title(f"{row['tokens']:,} positions a step", fontsize=9)
     fig.tight_layout(); (a.out / "cost").mkdir(exist_ok=True); fig.savefig(a.out / "cost/growth.png", dpi=110, metadata=dict(Software=None))
