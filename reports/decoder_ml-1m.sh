@@ -29,10 +29,13 @@ for seed in $(seq "$first" "${2:-2}"); do
     measure decoder-all "$seed" test
     measure decoder-all "$seed" test --query-time
 done
-# What its parts are worth, on valid: without the clock; the time of the request as an input, but no bias of attention.
-model decoder-untimed "$first" --set bias= --set query_time=false --set memory=0.3
+# What its parts are worth, on valid: a softmax over seen films, too; without the clock; the time of the request as an input, but no bias of attention.
+model decoder-seen "$first" --set unseen=false
+measure decoder-seen "$first" valid
+measure decoder-seen "$first" valid --query-time
+model decoder-untimed "$first" --set unseen=false --set bias= --set query_time=false --set memory=0.3
 measure decoder-untimed "$first" valid
-model decoder-no-bias "$first" --set bias= --set hide_time=0.3 --set memory=0.3
+model decoder-no-bias "$first" --set unseen=false --set bias= --set hide_time=0.3 --set memory=0.3
 measure decoder-no-bias "$first" valid
 measure decoder-no-bias "$first" valid --query-time
 out=$models/decoder-ml-1m-temporal-seed$first    # one cut in time instead of everybody's last film
