@@ -26,6 +26,12 @@ class IndexedBias(nn.Module):
     def without_times(self, n): return _places(self.place, n)[None]
 
 
+class PlainRMS(nn.Module):
+    "`nn.RMSNorm` by its formula, which this set of operations lacks."
+    def __init__(self, norm): super().__init__(); self.weight, self.eps = norm.weight, norm.eps or torch.finfo(torch.float32).eps
+    def forward(self, x): return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
+
+
 class OnePosition(nn.Module):
     "The last block, asked for one position of each row: `at` (B,)."
     def __init__(self, block): super().__init__(); self.block, self.at = block, None
@@ -43,6 +49,9 @@ class Last(nn.Module):
         self.net = copy.deepcopy(net).eval().requires_grad_(False); self.register_buffer("films", net.films().detach().clone())
         if self.net.attention_bias is not None: self.net.attention_bias = IndexedBias(net.attention_bias)
         self.net.blocks[-1] = OnePosition(self.net.blocks[-1])
+        for m in list(self.net.modules()):
+            for name, part in m.named_children():
+                if isinstance(part, nn.RMSNorm): setattr(m, name, PlainRMS(part))
 
     def forward(self, x, times, asked, at):
         self.net.blocks[-1].at = at

@@ -20,6 +20,8 @@ FILMS, KINDS = 60, {
     "no-place": dict(bias="time"),
     "no-bias": dict(bias=""),
     "untimed": dict(bias="", query_time=False),
+    "rotary": dict(position="rotary", norm="rms", feed="swiglu", gated=True),
+    "cosine": dict(head="cosine"),
 }  # fmt: skip
 
 
