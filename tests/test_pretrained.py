@@ -223,7 +223,7 @@ def test_the_card_says_what_the_rows_say(name):
     assert m["files"]["model.safetensors"]["sha256"] in card and m["commit"] in card and m["command"] in card
     for word in ("research", "redistributed", "10.1145/2827872", "interpolated", "leave-last-out"):
         assert word in card, word
-    label = {"decoder": "decoder-all"}.get(m["model"], m["model"])
+    label = m["label"]
     rows = [json.loads(p.read_text()) for p in (ROOT / "reports/results").glob(f"ml-1m_leave-last-out_test_{label}_seed{m['seed']}*.json")]
     assert rows and all(r["commit"] == m["commit"] and not r["dirty"] for r in rows)
     for r in rows:
@@ -260,7 +260,7 @@ def test_on_movielens_the_ranks_are_those_of_the_trained_model(name, real_data):
     q = make_question(make_split(data, "leave-last-out"), "test", model.item_ids)
     some = q.histories[:512]
     ours = ranks_of(mask_seen(checked_scores(model, some), some, model.item_ids), q.rows[:512], q.cols[:512])
-    label = {"decoder": "decoder-all"}.get(m["model"], m["model"])
+    label = m["label"]
     theirs = load_ranks(ROOT / f"reports/results/ml-1m_leave-last-out_test_{label}_seed{m['seed']}.json")[:512, 0]
     assert (ours == theirs).mean() > 0.98  # another processor may round another way, and two films change places
     ndcg = lambda r: np.where(r <= 10, 1 / np.log2(1 + r), 0).mean()

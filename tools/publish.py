@@ -97,7 +97,7 @@ def main(a):
     table = "\n".join(f"| {said} | " + " | ".join(cell(r["metrics"][k]) for k in SHOWN) + " |" for said, r in rows.items())
     folder = PLACE / f"{model.name}-{a.data}"
     metrics = dict(protocol=a.protocol, part="test", n_users=first["n_users"]) | {k: first["metrics"][k] for k in SHOWN}
-    publish(model, folder, dataset=a.data, protocol=a.protocol, seed=a.seed, commit=first["commit"], command=a.command, metrics=metrics)
+    publish(model, folder, dataset=a.data, protocol=a.protocol, seed=a.seed, label=a.label or model.name, commit=first["commit"], command=a.command, metrics=metrics)
     note = ": everything but each viewer's last film" if model.fit_on == "train+valid" else ", stopped early by valid"
     write_text(folder / "README.md", CARD.format(
         model=model.name, dataset=a.data, notebook=NOTEBOOKS[model.name], users=first["n_users"], items=len(model.item_ids), protocol=a.protocol,
