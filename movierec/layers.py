@@ -69,7 +69,7 @@ def time_steps(seconds: torch.Tensor) -> torch.Tensor:
     "Seconds as steps of half an e-fold, 1..41, int32 of the same shape; below 0 counts as 0."
     return seconds.clamp(min=0).float().log1p_().mul_(2).clamp_(max=STEPS - 2).add_(1).int()
 
-# %% ../nbs/48_layers.ipynb #802c92af
+# %% ../nbs/48_layers.ipynb #1b6e4194
 def _distances(n: int, device): i = torch.arange(n, device=device); return i[:, None] - i          # (n, n): how far back; < 0: later
 
 def _places(place, n: int):
@@ -104,7 +104,7 @@ class AttentionBias(nn.Module):
             else: self.register_buffer(name, torch.zeros(n_heads, n), persistent=False)
 
     def forward(self, steps): return _LookUp.apply(self.time, self.place, steps)   # (B, L, L) → (B, H, L, L)
-    def without_times(self, n: int): return _places(self.place, n)[None]           # (1, H, n, n), for all: a time that is nowhere known moves nothing
+    def without_times(self, n: int): return (_places(self.place, n) + self.time[:, 0, None, None])[None]   # (1, H, n, n), one for all: no time is known
 
 # %% ../nbs/48_layers.ipynb #13327b47
 def rotate(x, at):
@@ -154,7 +154,7 @@ class Block(nn.Module):
         w, b = self.qkv.weight, self.qkv.bias; D = n.shape[-1]
         return F.linear(asking, w[:D], b[:D]), *F.linear(n, w[D:], b[D:]).chunk(2, -1)
 
-# %% ../nbs/48_layers.ipynb #6c799a71
+# %% ../nbs/48_layers.ipynb #22c250b4
 class HSTUBlock(nn.Module):
     "Pointwise attention by SiLU with a gate (Zhai et al. 2024); forward as `Block`'s."
     def __init__(self, dim: int, n_heads: int, dropout: float):
@@ -170,6 +170,6 @@ class HSTUBlock(nn.Module):
         u, v, q, k = F.silu(self.uvqk(n)).chunk(4, -1)
         x, u, q = (a[:, -mask.shape[2]:] if at is None else pick(a, at) for a in (x, u, q))
         q, k, v = (heads(a, self.n_heads) for a in (q, k, v))
-        weight = F.silu((q @ k.transpose(2, 3) + mask).clamp(min=-1e4)) / L        # (B, H, M, L); SiLU(−10⁴) is 0, of −∞ it is not a number
+        weight = F.silu((q @ k.transpose(2, 3) + mask).clamp(min=-1e4))            # (B, H, M, L); SiLU(−10⁴) is 0, of −∞ it is not a number
         y = (weight.to(v.dtype) @ v).transpose(1, 2).flatten(2)
         return x + self.drop(self.out(self.normed(y) * u))
