@@ -16,7 +16,7 @@ declare -A change=(
 )
 [ $# -gt 0 ] || set -- base unseen never-hidden ahead gated hstu cosine smoothing metadata ema rotary swiglu rms no-item-bias no-position wide
 for name in "$@"; do
-    out=$models/ablation-$name-ml-1m-seed0; settings=(--set unseen=false)
+    out=$models/ablation-$name-ml-1m-seed0; settings=(--set unseen=false --set memory=0.2)
     for s in ${change[$name]}; do settings+=(--set "$s"); done
     [ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-1m --seed 0 --device cpu --epochs 10 --out "$out" ${settings[@]+"${settings[@]}"}
     mkdir -p reports/runs; cp "$out.run/log.csv" "reports/runs/ablation-$name-ml-1m-seed0.csv"

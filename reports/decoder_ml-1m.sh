@@ -30,7 +30,7 @@ for seed in $(seq "$first" "${2:-2}"); do
     measure decoder-all "$seed" test --query-time
 done
 # What its parts are worth, on valid: a softmax over seen films, too; without the clock; the time of the request as an input, but no bias of attention.
-model decoder-seen "$first" --set unseen=false
+model decoder-seen "$first" --set unseen=false --set memory=0.2
 measure decoder-seen "$first" valid
 measure decoder-seen "$first" valid --query-time
 model decoder-untimed "$first" --set unseen=false --set bias= --set query_time=false --set memory=0.3
