@@ -26,7 +26,7 @@ from ..metrics import genre_matrix
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
 from ..train import TrainConfig, train
 
-# %% ../../nbs/53_models.decoder.ipynb #d19cfa30
+# %% ../../nbs/53_models.decoder.ipynb #64fa19cf
 @dataclass
 class DecoderConfig(TrainConfig):
     embedding_dim: int = 128    # D, the width of everything
@@ -51,7 +51,7 @@ class DecoderConfig(TrainConfig):
     unseen: bool = True         # the softmax of training is over films that aren't in the history yet, as lists are
     ahead: float = 0.           # share of the target's probability that the three films after it get, where they come within a minute
     label_smoothing: float = 0. # share of the target's probability that is spread over the catalogue
-    memory: float = .2          # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
+    memory: float = .1          # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
 
     def __post_init__(self):
         unknown = set(self.parts) - {"genres", "year", "text"}
