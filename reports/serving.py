@@ -134,7 +134,7 @@ def soak(row):
     flat = row["rss_mb_per_hour"]
     return f"""\
 {row["minutes"]:g} minutes of {", ".join(f"`{c}`" for c in row["calls"])} in turn from {row["clients"]} clients on bundle `{row["dataset"]}`; each answer
-compared with what the same engine says in another process: {row["requests"]:,} requests, **{row["wrong"]} wrong**, {row["errors"]} errors.
+compared with what the same engine says in another process: {row["requests"]:,} requests, **{row["wrong"]} wrong**, {row["errors"]} errors, {row.get("shed", 0)} told to come again.
 Memory (RSS): {row["rss_mb_begin"]:,.0f} MB after the warm-up, {row["rss_mb_end"]:,.0f} MB at the end, slope {flat:+.1f} MB an hour
 (± {row["rss_mb_per_hour_error"]:.1f}, least squares over {row["samples"]} samples of the second half).
 """
