@@ -40,7 +40,7 @@ from movierec.data.sequences import Batch, Histories, Vocab, make_batch, trainin
 from movierec.data.split import make_split
 from movierec.evaluate import origin, watch_valid
 from movierec.losses import linear_cross_entropy
-from movierec.models.decoder import Decoder, DecoderConfig, DecoderNet, next_item_loss
+from movierec.models.decoder import Decoder, DecoderConfig, DecoderNet, film_features, next_item_loss
 from movierec.train import autocast, pick_precision
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
@@ -80,7 +80,7 @@ def label(net):
         part = {"Dropout": "dropout", "LayerNorm": "norms", "RMSNorm": "norms", "AttentionBias": "bias of time and place"}.get(kind)
         if name.endswith((".qkv", ".out")): part = "projections"
         if name.endswith((".up", ".down")): part = "feed-forward"
-        if name == "gap": part = "embedding"
+        if name in ("gap", "about"): part = "embedding"
         if part: m.forward = labelled(part, m.forward)
     net.mask = labelled("bias of time and place", net.mask)
 
@@ -152,19 +152,19 @@ def timed(f, *a):
 
 
 def real_batches(data, c, n, seed=0):
-    "Batches of an epoch over MovieLens, as the default training makes them, and the number of films."
-    h = Histories.from_table(make_split(load_dataset(data), "leave-last-out").train)
+    "Batches of an epoch over MovieLens, as the default training makes them, and what is known of the films (n+1, F)."
+    dataset = load_dataset(data); h = Histories.from_table(make_split(dataset, "leave-last-out").train)
     vocab = Vocab(np.unique(h.item_ids)); inner = vocab.encode(h.item_ids)
     plan = training_batches(h.offsets, c.max_len, c.batch_tokens, np.random.default_rng(seed))
-    return [tuple(make_batch(a, *g, c.max_len) for a in (inner, h.timestamps)) for g in plan[:n]], len(vocab)
+    return [tuple(make_batch(a, *g, c.max_len) for a in (inner, h.timestamps)) for g in plan[:n]], torch.from_numpy(film_features(vocab.item_ids, dataset.items, c.parts))
 
 
 def step(a):
     torch.set_num_threads(1)
-    base = DecoderConfig(); batches, n_items = real_batches(a.data, base, a.batches); rows, out = [], {}
+    base = DecoderConfig(); batches, features = real_batches(a.data, base, a.batches); n_items, rows, out = len(features) - 1, [], {}
     for precision in a.precision:
         dtype = pick_precision(precision, CPU); torch.manual_seed(0)
-        net = DecoderNet(base, torch.zeros(n_items + 1, 0)).train(); run = stepper(net, dtype)
+        net = DecoderNet(base, features).train(); run = stepper(net, dtype)
         for b in batches[:2]: run(b)
         took, limit, done, useful, each = [], [], [], [], []
         for b in batches:
@@ -181,15 +181,15 @@ def step(a):
             step_ms=1e3 * seconds / len(batches), products_alone_ms=1e3 * chained / len(batches),
             gflop_executed=np.mean(done) / 1e9, gflop_useful=np.mean(useful) / 1e9, limit_gflops=sum(done) / chained / 1e9,
             mfu=sum(useful) / seconds / (sum(done) / chained), products_share=chained / seconds,
-            parts=watched(base, batches[: a.watched], n_items, dtype))
+            parts=watched(base, batches[: a.watched], features, dtype))
         for part in each[0]: out[str(dtype)[6:]]["parts"][part]["products_alone_ms"] = 1e3 * float(np.mean([e[part] for e in each]))
         print(json.dumps(out[str(dtype)[6:]], indent=1, default=float), flush=True)
     write_json(a.out / "benchmarks/cost_step.json", rounded(dict(benchmark="cost_step", dataset=a.data, batches=len(batches), n_items=n_items, precision=out, each=rows, **machine(), **origin())))
 
 
-def watched(c, batches, n_items, dtype):
+def watched(c, batches, features, dtype):
     "Milliseconds a step by part: {part: dict(forward, backward, share, executed and useful GFLOP)}."
-    torch.manual_seed(0); net = DecoderNet(c, torch.zeros(n_items + 1, 0)).train(); run = stepper(net, dtype); label(net)
+    torch.manual_seed(0); net = DecoderNet(c, features).train(); run = stepper(net, dtype); label(net)
     saved = decoder.linear_cross_entropy, sys.modules["movierec.layers"].attend
     decoder.linear_cross_entropy = labelled("softmax over the catalogue", saved[0])
     sys.modules["movierec.layers"].attend = labelled("attention", saved[1])
@@ -199,7 +199,7 @@ def watched(c, batches, n_items, dtype):
             for b in batches: run(b)
     finally: decoder.linear_cross_entropy, sys.modules["movierec.layers"].attend = saved
     spent = parts_of([e for e in p.events() if e.device_type == DeviceType.CPU]); total = sum(f + b for f, b in spent.values())
-    fl = [flops(c, *b[0].inputs.shape, b[0].n_tokens, n_items) for b in batches]
+    fl = [flops(c, *b[0].inputs.shape, b[0].n_tokens, len(features) - 1) for b in batches]
     mean = lambda part, i: sum(f.get(part, (0, 0))[i] for f in fl) / len(fl) / 1e9
     return {part: dict(forward_ms=spent.get(part, [0, 0])[0] / len(batches), backward_ms=spent.get(part, [0, 0])[1] / len(batches),
                        share=sum(spent.get(part, [0, 0])) / total, gflop_executed=mean(part, 0), gflop_useful=mean(part, 1)) for part in PARTS}
@@ -221,7 +221,7 @@ class Enough(Exception): "The epochs that were wanted are done."
 def curve(a):
     "The default training, looked at after some epochs; the seconds of looking are not counted."
     torch.set_num_threads(1); began = time.process_time(); wall = time.perf_counter()
-    split = make_split(load_dataset(a.data), "leave-last-out"); rows = []
+    dataset = load_dataset(a.data); split = make_split(dataset, "leave-last-out"); rows = []
     model = Decoder(DecoderConfig(eval_every=1, patience=999, device="cpu")); at = set(a.looks)
     state = dict(cpu=began, wall=wall, spent=0., clock=0.)
 
@@ -244,7 +244,7 @@ def curve(a):
             return seen["valid_query_time"] or -1.
         return look
     decoder.watch_valid = looks
-    try: model.fit(split.train, valid=split.valid, seed=a.seed)
+    try: model.fit(split.train, dataset.items, valid=split.valid, seed=a.seed)
     except Enough: pass
 
 

@@ -4,7 +4,8 @@
 
 Some clients ask in turn for lists (by the sequence, with and without times; by the taste model; filtered; prepared; by the
 pipeline), for films like a film, for titles and for pictures, with histories of 0 to 250 films, unknown ones among them. Memory is the
-server's resident set, sampled every second; the row has the slope of its second half. A 503 that says when to come again is
+server's resident set and the part of it that is its own, not a file's, sampled every second: in all of it (reports/benchmarks/soak_memory.csv),
+and as the slope of the second half. A 503 that says when to come again is
 counted as shed: a third batch at once hears one. The exit status tells of wrong answers and of errors.
 """
 
@@ -13,7 +14,6 @@ import http.client
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,6 +30,7 @@ parser.add_argument("--out", type=Path, default=ROOT / "reports/benchmarks", hel
 os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "MOVIEREC_PROGRESS": "0"}
 
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 
 from movierec.bundle import Bundle  # noqa: E402
 from movierec.evaluate import origin  # noqa: E402
@@ -186,8 +187,10 @@ class Client(threading.Thread):
             self.bad.append(f"{kind}: {name} {json.dumps(body)[:400]}\n    {what}")
 
 
-def rss_mb(pid):
-    return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout) / 1024
+def held_mb(server):
+    "Resident set, and the part of it that is no file's: files read through the page cache can be dropped at any time, that part can't."
+    m = server.memory_info()
+    return m.rss / 2**20, (m.rss - m.shared) / 2**20
 
 
 def slope(seconds, mb):
@@ -200,12 +203,12 @@ def slope(seconds, mb):
 
 
 def watch(pid, seconds):
-    "`(seconds, MB)` once a second."
-    out, began = [], time.monotonic()
+    "`(seconds, MB, MB of its own)` once a second."
+    out, began, server = [], time.monotonic(), psutil.Process(pid)
     while (now := time.monotonic() - began) < seconds:
-        out.append((now, rss_mb(pid)))
+        out.append((now, *held_mb(server)))
         if len(out) % 30 == 0:
-            print(f"{now:5.0f} s  {out[-1][1]:,.0f} MB", flush=True)
+            print("{:5.0f} s  {:,.1f} MB, {:,.1f} of its own".format(*out[-1]), flush=True)
         time.sleep(max(0, min(1, seconds - now)))
     return out
 
@@ -232,16 +235,21 @@ def main():
     counts = sum((c.counts for c in clients), Counter())
     wrong, errors, shed = (counts.pop(k, 0) for k in ("wrong", "errors", "shed"))
     half = seen[len(seen) // 2 :]
-    rate, error = slope(*zip(*half, strict=True))
+    begin, middle, end, memory = seen[len(seen) // 10], half[0], seen[-1], {}
+    for i, kind in enumerate(("rss", "own"), 1):
+        rate, error = slope([x[0] for x in half], [x[i] for x in half])
+        memory |= {f"{kind}_mb_begin": round(begin[i]), f"{kind}_mb_middle": round(middle[i]), f"{kind}_mb_end": round(end[i]),
+                   f"{kind}_mb_per_hour": round(rate, 1), f"{kind}_mb_per_hour_error": round(error, 1)}  # fmt: skip
     row = dict(
         benchmark="soak", dataset=engine.bundle.manifest["dataset"], version=engine.version, minutes=args.minutes, clients=args.clients,
-        requests=counts.total(), calls=dict(counts), wrong=wrong, errors=errors, shed=shed, rss_mb_begin=round(seen[len(seen) // 10][1]),
-        rss_mb_middle=round(half[0][1]), rss_mb_end=round(seen[-1][1]), rss_mb_per_hour=round(rate, 1), rss_mb_per_hour_error=round(error, 1),
+        requests=counts.total(), calls=dict(counts), wrong=wrong, errors=errors, shed=shed, **memory,
         samples=len(half), cores=os.cpu_count(), load_before=load, **origin(),
     )  # fmt: skip
     print(json.dumps(row, indent=1), *[b for c in clients for b in c.bad], sep="\n")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "soak.json").write_text(json.dumps(row, indent=1) + "\n")
+    lines = (f"{t:.0f},{rss:.1f},{own:.1f}" for t, rss, own in seen[::10])
+    (args.out / "soak_memory.csv").write_text("\n".join(["seconds,rss_mb,own_mb", *lines]) + "\n")
     sys.exit(1 if wrong or errors else 0)
 
 

@@ -35,7 +35,6 @@ def publish(
     "Write the weights of a fitted model, without anything that was counted from ratings; gives the manifest."
     from safetensors.torch import save_file
     model.check_fitted(); tensors = {k: v.cpu().contiguous() for k, v in model.net.state_dict().items()}
-    if "features" in tensors: raise MovierecError(f"this {model.name} keeps what is known of films with its weights (metadata): not published")
     with atomic_dir(folder) as tmp:
         write_json(tmp / "config.json", dict(config=asdict(model.config), fit_on=model.fit_on, fit_seconds=model.fit_seconds))
         np.save(tmp / "item_ids.npy", model.item_ids, allow_pickle=False); save_file(tensors, tmp / "model.safetensors")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ablation: what do genres and the decade add to the id embeddings? ML-100K, three seeds each, judged on valid.
+# Ablation: what do genres and the year add to the id embeddings? ML-100K, three seeds each, judged on valid.
 #     bash reports/decoder_metadata.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -93,6 +93,26 @@ def test_text_vectors_are_used_and_saved(tmp_path):
         Decoder(DecoderConfig(**SMALL, metadata="text")).fit(contract_data(), items)
 
 
+def test_what_is_known_of_films_ends_in_their_vectors(tmp_path):
+    items = films(np.unique(contract_data().item_id)).assign(genres=lambda d: np.where(d.item_id % 2, "War", "Drama"))
+    m = Decoder(DecoderConfig(**SMALL)).fit(contract_data(), items, seed=1); h = Histories.from_lists([[11, 23]])
+    assert not {"features", "about.weight"} & set(m.net.state_dict())
+    torch.manual_seed(0); net = DecoderNet(m.config, torch.from_numpy(film_features(m.item_ids, items, m.config.parts))).eval()
+    x = torch.tensor([[1, 2, 3]]); before = net(x, net.films()); assert net.about.weight.abs().sum() > 0
+    torch.testing.assert_close(net.fold()(x, net.films()), before)
+    blind = Decoder(DecoderConfig(**SMALL)).fit(contract_data(), seed=1)             # no table of films: by their numbers alone
+    assert np.isfinite(blind.score(h)).all() and not np.array_equal(blind.score(h), m.score(h))
+
+
+def test_a_folder_that_keeps_features_beside_the_weights_is_still_read(tmp_path):
+    items = films(np.unique(contract_data().item_id)); m = Decoder(DecoderConfig(**SMALL)).fit(contract_data(), items, seed=1)
+    h = Histories.from_lists([[11, 23]]); m.memory = lambda histories: 0.
+    m.net = DecoderNet(m.config, torch.from_numpy(film_features(m.item_ids, items, m.config.parts))).eval(); want = m.score(h)
+    m.net._non_persistent_buffers_set.clear(); m.save(tmp_path / "m")                # as it was written before vectors were folded
+    again = Decoder.load(tmp_path / "m"); again.memory = m.memory
+    np.testing.assert_allclose(again.score(h), want, atol=1e-6)
+
+
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(MovierecError, match="did you mean 'dropout'"): make_model("decoder", dropuot=.1)
     with pytest.raises(MovierecError, match="needs the films' table"): film_features(np.array([1]), None, ["genres"])
