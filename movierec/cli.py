@@ -123,7 +123,8 @@ def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec m
            data: Data, out: Annotated[Path, typer.Option(help="Folder to write the model to; replaced if it is there.")],
            epochs: Epochs = None, max_minutes: Minutes = None, set_: Settings = None, protocol: Protocol = "leave-last-out",
            seed: Seed = 0, device: Device = "auto",
-           with_valid: Annotated[bool, typer.Option(help="Learn from the valid part, too, without early stopping: for the model to keep, when settings and epochs are chosen.")] = False):
+           with_valid: Annotated[bool, typer.Option(help="Learn from the valid part, too, without early stopping: for the model to keep, when settings and epochs are chosen.")] = False,
+           teacher: Annotated[list[Path] | None, typer.Option(help="Folder of a trained decoder to learn from, too; may be repeated (distillation). A setting says how much it counts: --set distill=0.5.")] = None):
     """Train a model on the train part of a split and save it.
 
     Early stopping looks at the valid part; the test part is not read. Checkpoints and logs go to OUT.run: after Ctrl-C
@@ -134,6 +135,7 @@ def train_(name: Annotated[str, typer.Argument(help="A model's name (`movierec m
     dataset, split = _load(data, protocol, seed)
     run = Path(f"{out}.run")
     extra = ({"folder": run} if model.resumes else {}) | ({"users": dataset.users} if model.uses_users else {})
+    if teacher: extra["teachers"] = _teachers(model, teacher)
     began = time.perf_counter()
     events, valid = (split.history("test"), None) if with_valid else (split.train, split.valid)
     model.fit(events, dataset.items, valid=valid, seed=seed, **extra)
@@ -150,6 +152,15 @@ def _check_out(out: Path, kind: str):
     try: there = json.loads((out / "manifest.json").read_text(encoding="utf-8")).get("kind")
     except (OSError, ValueError, AttributeError): there = None
     if there != kind: raise MovierecError(f"{out} is there already and holds no {kind}: remove it, or choose another --out")
+
+def _teachers(model, folders: list) -> list:
+    "The models in `folders`; `MovierecError` unless they are of the pupil's kind."
+    from movierec.models.registry import load_model
+    if not model.takes_teachers: raise MovierecError(f"{model.name} takes no teachers; decoder does")
+    found = [load_model(f) for f in folders]
+    for f, t in zip(folders, found, strict=True):
+        if t.name != model.name: raise MovierecError(f"{f} holds a {t.name}, and a {model.name} can only learn from its like")
+    return found
 
 def _load(data: str, protocol: str, seed: int):
     "Dataset and split by name."

@@ -144,6 +144,7 @@ class Recommender(Saved):
     item_ids: np.ndarray = None   # (n,) int32 dataset ids this model can recommend, rising: the columns of `score`
     uses_now = False              # whether `score` takes `now`, the moment of the request
     resumes = False               # whether `fit` takes `folder`, where a long training keeps its checkpoints
+    takes_teachers = False        # whether `fit` takes `teachers`, fitted models of its kind to learn from
     uses_users = False            # whether `fit` takes `users`, the table of their demographics
     rates = False                 # whether it guesses stars: `predict(pairs)`, one number a row of user_id, item_id
     fit_seconds = None            # how long `fit` took, where that was measured

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHOICES', 'DecoderConfig', 'soft_years', 'film_features', 'asked_at', 'make_block', 'DecoderNet', 'already_seen',
-           'further_ahead', 'next_item_loss', 'Decoder', 'embed', 'item_vectors', 'memory', 'score', 'last_vectors']
+           'further_ahead', 'taught', 'next_item_loss', 'check_teachers', 'Decoder', 'embed', 'item_vectors', 'memory',
+           'score', 'last_vectors']
 
 # %% ../../nbs/53_models.decoder.ipynb #c57daa1a
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from ..layers import NORMS, STEPS, AttentionBias, Block, Dropout, HSTUBlock, tim
 from ..losses import linear_cross_entropy
 from ..metrics import genre_matrix
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
-from ..train import TrainConfig, train
+from ..train import TrainConfig, pick_device, train
 
 # %% ../../nbs/53_models.decoder.ipynb #64fa19cf
 @dataclass
@@ -51,6 +52,7 @@ class DecoderConfig(TrainConfig):
     unseen: bool = True         # the softmax of training is over films that aren't in the history yet, as lists are
     ahead: float = 0.           # share of the target's probability that the three films after it get, where they come within a minute
     label_smoothing: float = 0. # share of the target's probability that is spread over the catalogue
+    distill: float = .5         # share of the target's probability that the teachers get, where `fit` is given some
     memory: float = .1          # weight of the counts of what followed what (`34_follow`); chosen on ML-1M's valid part; 0: none
 
     def __post_init__(self):
@@ -64,8 +66,8 @@ class DecoderConfig(TrainConfig):
         for name, known in CHOICES.items():
             if getattr(self, name) not in known: raise MovierecError(
                 f"{name} {getattr(self, name)!r} unknown; there are {', '.join(map(repr, known))}")
-        if not 0 <= self.label_smoothing < 1: raise MovierecError(f"label_smoothing is {self.label_smoothing}, but has to be in 0..1")
-        if not 0 <= self.hide_time <= 1: raise MovierecError(f"hide_time is {self.hide_time}, but has to be in 0..1")
+        for name in ("label_smoothing", "hide_time", "ahead", "distill"):
+            if not 0 <= getattr(self, name) <= 1: raise MovierecError(f"{name} is {getattr(self, name)}, but has to be in 0..1")
         if self.memory < 0: raise MovierecError(f"memory is {self.memory}, but a weight can't be below 0")
 
     @property
@@ -153,7 +155,7 @@ class DecoderNet(nn.Module):
 
     def forward(self, x, films, times=None, asked=None, at=None):
         "`times`, `asked` (B, L): unix seconds of events and requests, 0 or None: not known. With `at` (B,): that position of each, (B, 1, D)."
-        times, asked = (torch.zeros_like(x) if a is None else a for a in (times, asked))
+        times, asked = (torch.zeros_like(x) if a is None or (a is asked and self.gap is None) else a for a in (times, asked))
         if self.training and (self.gap or self.attention_bias): times, asked = self.hidden(times, asked)
         h = F.embedding(x, films)                                                                     # (B, L, D)
         if self.position is not None: h = h + self.position.weight[:x.shape[1]]
@@ -194,41 +196,58 @@ def further_ahead(y, when, w, share: float, n: int = 3, within: int = 60):
         out[:, :-i] += share / n * near[..., None] * (e[:, i:] - e[:, :-i])
     return out
 
-def next_item_loss(net: DecoderNet, batch: Batch, times: Batch = None, smoothing: float = 0., ahead: float = 0., unseen: bool = False):
-    "Sum of −log P(next film) over the batch's targets, and their number; `times`: unix seconds of inputs and targets."
+@torch.no_grad()
+def taught(teachers, x, clock, there, out=None):
+    "(N, V) what the teachers expect at each position with a target, the mean of their probabilities; 0 for the films at `out`."
+    total = 0.
+    for net in teachers:
+        logits = net(x, net.films(), *clock)[there] @ net.targets().T + net.bias
+        if out is not None: logits[out] = -torch.inf
+        total = total + logits.softmax(1)
+    return total / len(teachers)
+
+def next_item_loss(net: DecoderNet, batch: Batch, times: Batch = None, smoothing: float = 0., ahead: float = 0., unseen: bool = False, teachers=(), share: float = .5):
+    "Sum of −log P(next film) over the batch's targets, and their number; `times`: unix seconds of inputs and targets; `teachers`: nets that get `share` of P."
     tensor = lambda a: torch.from_numpy(a).to(net.bias.device)
     x, y = tensor(batch.inputs), tensor(batch.targets)                                  # (B, L) each
-    clock = () if times is None else (tensor(times.inputs), tensor(times.targets) if net.gap else None)
+    clock = () if times is None else (tensor(times.inputs), tensor(times.targets))
     w, h, there = net.targets(), net(x, net.films(), *clock)[y > 0], y > 0              # (V, D), (N, D)
     more = further_ahead(y, tensor(times.targets), torch.cat([w, net.bias[:, None]], 1), ahead)[there] if ahead else None
     out, y = already_seen(x, y) if unseen else None, y[there] - 1                       # (N,)
     loss = linear_cross_entropy(h, w, net.bias, y, out=out)
     if ahead: loss = loss - (h * more[:, :-1]).sum() - more[:, -1].sum()
     if smoothing: loss = loss + smoothing * ((h * (F.embedding(y, w) - w.mean(0))).sum() + (net.bias[y] - net.bias.mean()).sum())
+    if teachers: q = taught(teachers, x, clock, there, out); loss = loss + share * ((h * (F.embedding(y, w) - q @ w)).sum() + (net.bias[y] - q @ net.bias).sum())
     return loss, len(h)
 
 # %% ../../nbs/53_models.decoder.ipynb #bf1cd7a8
+def check_teachers(teachers, item_ids: np.ndarray, valid=None):
+    "`MovierecError` for teachers of other films, or who know the answers of a valid part that is looked at."
+    for t in teachers:
+        if not np.array_equal(t.item_ids, item_ids): raise MovierecError("a teacher has to know the same films: train it on the same part of the same data")
+        if valid is not None and t.fit_on != "train": raise MovierecError("a teacher learned from the valid part, which this training looks at: take one of train alone, or learn with valid, too")
+
 class Decoder(Recommender):
     "Decoder-only transformer for the next film, trained with a full softmax over the catalogue."
     name = "decoder"
     Config = DecoderConfig
-    resumes = True
+    resumes, takes_teachers = True, True
 
     @property
     def uses_now(self): return self.config.query_time
 
     def fit(self, train_events: pd.DataFrame, items: pd.DataFrame = None, *, valid: pd.DataFrame = None, seed: int = 0,
-            folder=None, vectors: np.ndarray = None):
-        "Train, stopping early by `valid` if given; `folder` keeps checkpoints and logs, and a second call goes on from it."
+            folder=None, vectors: np.ndarray = None, teachers: list = ()):
+        "Train, stopping early by `valid` if given; `folder` keeps checkpoints and logs, and a second call goes on from it; `teachers`: fitted decoders."
         seed_everything(seed)
-        h = Histories.from_table(train_events); self.item_ids = np.unique(h.item_ids)
+        h = Histories.from_table(train_events); self.item_ids = np.unique(h.item_ids); check_teachers(teachers, self.item_ids, valid)
         inner = Vocab(self.item_ids).encode(h.item_ids)
         self.popularity = np.log1p(np.bincount(inner, minlength=len(self.item_ids) + 1)[1:]).astype(np.float32)
         self.follow = Follow.count(inner - 1, h.rows, len(self.item_ids))
         if self.config.parts and items is None: get_logger("decoder").warning("no table of films is given: metadata is left out")
         features = film_features(self.item_ids, items, self.config.parts if items is not None else (), vectors)
         self.net = DecoderNet(self.config, torch.from_numpy(features))
-        self.result = _fit(self, h, inner, train_events, valid, seed, folder); self.net.fold()
+        self.result = _fit(self, h, inner, train_events, valid, seed, folder, [t.net for t in teachers]); self.net.fold()
         return self
 
     def similar_items(self, item_id: int, k: int = 10) -> pd.DataFrame:
@@ -289,13 +308,17 @@ def last_vectors(net: DecoderNet, x: np.ndarray, times: np.ndarray, asked: np.nd
     return net(x, net.films(), times, asked, at)[:, 0].float().cpu().numpy()
 
 # %% ../../nbs/53_models.decoder.ipynb #76fb683f
-def _fit(model: Decoder, h: Histories, inner: np.ndarray, train_events, valid, seed, folder) -> dict:
+def _fit(model: Decoder, h: Histories, inner: np.ndarray, train_events, valid, seed, folder, teachers=()) -> dict:
     "Run the trainer over the histories; `inner` are their film numbers."
     c = model.config
     per_epoch = int((np.minimum(h.lengths, c.max_len + 1) - 1).clip(min=0).sum())
     tokens = min(c.batch_tokens, max(c.max_len, per_epoch // 50))       # a small dataset needs steps more than it needs width
     digest = int((inner * (np.arange(len(inner)) % 1009 + 1)).sum())    # other data may not resume this run
-    known = float(model.net.features.sum())
-    return train(model.net, plan=lambda rng: training_batches(h.offsets, c.max_len, tokens, rng),
-                 loss=lambda net, g: next_item_loss(net, *(make_batch(a, *g, c.max_len) for a in (inner, h.timestamps)), c.label_smoothing, c.ahead, c.unseen), cfg=c, validate=watch_valid(model, train_events, valid),
-                 folder=folder, seed=seed, identity=dict(n_items=len(model.item_ids), events=len(inner), digest=digest, known=known))
+    known = float(model.net.features.sum()); device = pick_device(c.device)
+    teachers = [t.to(device).eval() for t in teachers]
+    def loss(net, runs):
+        items, times = (make_batch(a, *runs, c.max_len) for a in (inner, h.timestamps))
+        return next_item_loss(net, items, times, c.label_smoothing, c.ahead, c.unseen, teachers, c.distill)
+    return train(model.net, plan=lambda rng: training_batches(h.offsets, c.max_len, tokens, rng), loss=loss, cfg=c,
+                 validate=watch_valid(model, train_events, valid), folder=folder, seed=seed, identity=dict(n_items=len(model.item_ids), events=len(inner), digest=digest, known=known,
+                 teachers=[float(t.item.weight.sum()) for t in teachers]))
