@@ -49,6 +49,8 @@ def test_help_loads_nothing_heavy():
     (("train", "decoder", "--data", "demo", "--out", "x", "--set", "embedding_dim=big"), "embedding_dim"),
     (("train", "decoder", "--data", "demo", "--out", "x", "--device", "tpu"), "unknown device"),
     (("train", "popular", "--data", "demo", "--out", "x", "--protocol", "best"), "unknown protocol"),
+    (("train", "popular", "--data", "demo", "--out", "x", "--teacher", "nowhere"), "takes no teachers"),
+    (("train", "decoder", "--data", "demo", "--out", "x", "--teacher", "nowhere"), "holds no model"),
     (("evaluate", "nowhere", "--data", "demo"), "movierec train"),
     (("recommend", "nowhere", "--history", "1"), "not there"),
     (("data", "get", "demo"), "nothing to get"),
