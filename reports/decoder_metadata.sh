@@ -8,7 +8,7 @@ movierec=${MOVIEREC:-.venv/bin/movierec}
 models=${MOVIEREC_HOME:-artifacts}/models
 for seed in 0 1 2; do
     for metadata in "" genres genres,year; do
-        label=decoder${metadata:+-$(echo "$metadata" | tr , -)}
+        label=decoder-$(echo "${metadata:-ids}" | tr , -)
         out=$models/$label-ml-100k-seed$seed
         [ -f "$out/manifest.json" ] || "$movierec" train decoder --data ml-100k --seed "$seed" --device cpu --epochs 40 --set "metadata=$metadata" --out "$out"
         "$movierec" evaluate "$out" --data ml-100k --split valid --seed "$seed" --label "$label" --save reports/results

@@ -131,12 +131,13 @@ By the day: if a visitor asks for 20 new lists and a tenth of the day's visitors
 
 
 def soak(row):
-    flat = row["rss_mb_per_hour"]
+    own = {k: row[f"own_mb_{k}"] for k in ("begin", "end", "per_hour", "per_hour_error")}
     return f"""\
 {row["minutes"]:g} minutes of {", ".join(f"`{c}`" for c in row["calls"])} in turn from {row["clients"]} clients on bundle `{row["dataset"]}`; each answer
 compared with what the same engine says in another process: {row["requests"]:,} requests, **{row["wrong"]} wrong**, {row["errors"]} errors, {row.get("shed", 0)} told to come again.
-Memory (RSS): {row["rss_mb_begin"]:,.0f} MB after the warm-up, {row["rss_mb_end"]:,.0f} MB at the end, slope {flat:+.1f} MB an hour
-(± {row["rss_mb_per_hour_error"]:.1f}, least squares over {row["samples"]} samples of the second half).
+Memory of its own: {own["begin"]:,.0f} MB after the warm-up, {own["end"]:,.0f} MB at the end, slope {own["per_hour"]:+.1f} MB an hour
+(± {own["per_hour_error"]:.1f}, least squares over {row["samples"]} samples of the second half; every tenth second is in
+[soak_memory.csv](benchmarks/soak_memory.csv)). Resident set, with the pages of files that the system keeps for it: {row["rss_mb_begin"]:,.0f} → {row["rss_mb_end"]:,.0f} MB.
 """
 
 

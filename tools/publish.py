@@ -47,7 +47,7 @@ bootstrap interval over the viewers. The rows, with everything that made them, a
 
 - `model.safetensors`: the network's weights. `config.json`: its settings. `item_ids.npy`: which MovieLens film each row of the
   weights stands for, as numbers. `manifest.json`: sizes and SHA-256 of these three, which are checked at loading.
-- No ratings, no titles or other texts, no viewer's id. What movierec's models *count* (how often a film was watched{counted}) is
+- No ratings, no titles or other texts, no viewer's id. What a network was told of its films (genres, years) is there only as far as it shaped their vectors. What movierec's models *count* (how often a film was watched{counted}) is
   not here either: it would be the ratings in another shape. It is counted again from the data at hand.
 - The films of the data at hand have to be **exactly** these {items:,}; otherwise the weights are refused, and the model is trained.
 
