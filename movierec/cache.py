@@ -132,6 +132,7 @@ def _connect(path, max_bytes):
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")               # a crash damages nothing; it may lose the last writes
         db.execute(f"PRAGMA journal_size_limit = {16 << 20}")   # the log shrinks again after a big write
+        db.execute("PRAGMA cache_size = -512")                  # KB: the system keeps the file's pages for all processes, once
         (page,) = db.execute("PRAGMA page_size").fetchone()
         db.execute(f"PRAGMA max_page_count = {max(16, max_bytes // page)}")
         db.executescript(TABLE)
