@@ -43,17 +43,15 @@ measure decoder-untimed "$first" valid
 model decoder-no-bias "$first" "${ids[@]}" --set unseen=false --set bias= --set hide_time=0.3 --set memory=0.3
 measure decoder-no-bias "$first" valid
 measure decoder-no-bias "$first" valid --query-time
-protocol() {  # data, protocol, seed, what else to say to train: other questions, the same settings
-    out=$models/decoder-$1-$2-seed$3
-    [ -f "$out/manifest.json" ] || "$movierec" train decoder --data "$1" --protocol "$2" --seed "$3" --device cpu --out "$out" "${@:4}"
+protocol() {  # label, data, protocol, seed, what else to say to train: other questions, the same settings
+    out=$models/$1-$2-$3-seed$4
+    [ -f "$out/manifest.json" ] || "$movierec" train decoder --data "$2" --protocol "$3" --seed "$4" --device cpu --out "$out" "${@:5}"
     for told in "" --query-time; do
-        "$movierec" evaluate "$out" --data "$1" --protocol "$2" --split test --seed "$3" --label decoder${4:+-all} --save reports/results $told
+        "$movierec" evaluate "$out" --data "$2" --protocol "$3" --split test --seed "$4" --label "$1" --save reports/results $told
     done
 }
-protocol ml-1m temporal "$first"                             # one cut in time instead of everybody's last film
-protocol ml-1m leave-last-out-5core "$first" --with-valid    # the 3,416 films with five ratings or more, which other papers use
-for seed in 0 1 2; do
-    protocol ml-100k leave-last-out "$seed" --with-valid
-    protocol ml-latest-small leave-last-out "$seed" --with-valid
-done
+protocol decoder ml-1m temporal "$first" --epochs 12                            # one cut in time instead of everybody's last film
+protocol decoder-all ml-1m leave-last-out-5core "$first" --with-valid --epochs 12  # films with five ratings or more, which other papers use
+protocol decoder-all ml-100k leave-last-out "$first" --with-valid
+protocol decoder-all ml-latest-small leave-last-out "$first" --with-valid
 "$movierec" report

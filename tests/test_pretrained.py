@@ -146,6 +146,8 @@ def test_what_is_known_of_films_is_not_published(demo, tmp_path):
     model = make_model("decoder", **SMALL["decoder"], epochs=1, device="cpu", precision="float32", metadata="genres")
     model.fit(demo.interactions, demo.items)
     publish(model, tmp_path / "w", dataset="demo")
+    from safetensors.torch import load_file
+
     tensors = load_file(tmp_path / "w/model.safetensors")
     assert "item.weight" in tensors and not {"features", "about.weight"} & tensors.keys()   # only as far as it shaped the vectors
 
