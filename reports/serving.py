@@ -131,13 +131,16 @@ By the day: if a visitor asks for 20 new lists and a tenth of the day's visitors
 
 
 def soak(row):
-    own = {k: row[f"own_mb_{k}"] for k in ("begin", "end", "per_hour", "per_hour_error")}
+    own, quarters = row["memory"], ""
+    if own:
+        lowest = [min(own[len(own) * i // 4 : len(own) * (i + 1) // 4]) for i in range(4)]
+        quarters = f"the least in each quarter of the time {', '.join(f'{x:,.0f}' for x in lowest)} MB ([every ten seconds](benchmarks/soak_memory.csv)); "
     return f"""\
 {row["minutes"]:g} minutes of {", ".join(f"`{c}`" for c in row["calls"])} in turn from {row["clients"]} clients on bundle `{row["dataset"]}`; each answer
 compared with what the same engine says in another process: {row["requests"]:,} requests, **{row["wrong"]} wrong**, {row["errors"]} errors, {row.get("shed", 0)} told to come again.
-Memory of its own: {own["begin"]:,.0f} MB after the warm-up, {own["end"]:,.0f} MB at the end, slope {own["per_hour"]:+.1f} MB an hour
-(± {own["per_hour_error"]:.1f}, least squares over {row["samples"]} samples of the second half; every tenth second is in
-[soak_memory.csv](benchmarks/soak_memory.csv)). Resident set, with the pages of files that the system keeps for it: {row["rss_mb_begin"]:,.0f} → {row["rss_mb_end"]:,.0f} MB.
+Memory of the server's own: what a request needs comes and goes, on top of what stays; {quarters}slope of the second half
+{row["own_mb_per_hour"]:+.1f} MB an hour (± {row["own_mb_per_hour_error"]:.1f}, least squares over {row["samples"]} samples). Resident set, with the pages of files that the
+system keeps for it: {row["rss_mb_begin"]:,.0f} MB after the warm-up, {row["rss_mb_end"]:,.0f} MB at the end.
 """
 
 
@@ -189,7 +192,10 @@ def load(folder):
     serve = sorted((read(p) for p in folder.glob("serve_*.json")), key=lambda r: r["dataset"] == "demo")
     batches = [read(p) for p in sorted(folder.glob("batch_*.json"))]
     one = lambda name: read(folder / name) if (folder / name).is_file() else None   # noqa: E731
-    return serve, batches, one("soak.json"), one("onnx.json")
+    soaked, memory = one("soak.json"), folder / "soak_memory.csv"
+    if soaked:
+        soaked["memory"] = [float(line.split(",")[2]) for line in memory.read_text().splitlines()[1:]] if memory.is_file() else []
+    return serve, batches, soaked, one("onnx.json")
 
 
 def main():
