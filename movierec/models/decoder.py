@@ -113,11 +113,12 @@ def asked_at(times: np.ndarray, lengths: np.ndarray, now=None) -> np.ndarray:
     np.put_along_axis(out, last, 0 if now is None else np.asarray(now)[:, None], 1)
     return np.where(times.any(1, keepdims=True), out, 0)
 
-# %% ../../nbs/53_models.decoder.ipynb #a0951d17
+# %% ../../nbs/53_models.decoder.ipynb #a0951d16
 def make_block(c: DecoderConfig):
     if c.block == "hstu": return HSTUBlock(c.embedding_dim, c.n_heads, c.dropout)
     return Block(c.embedding_dim, c.n_heads, c.dropout, c.norm, c.feed, c.gated, rotary=c.position == "rotary")
 
+# %% ../../nbs/53_models.decoder.ipynb #a0951d17
 class DecoderNet(nn.Module):
     "Film numbers (B, L) → a vector for every position (B, L, D), to be compared with `films()`."
     def __init__(self, c: DecoderConfig, features: torch.Tensor):
