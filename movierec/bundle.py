@@ -208,7 +208,7 @@ DEFAULT_MODELS = ("decoder", "taste", "rating", "item-knn", "pearson", "content"
 NEEDS = {"content": ("sentence_transformers", "text"), "tfrs": ("tensorflow", "tf"), "tfrs-side": ("tensorflow", "tf"),
          "lightfm": ("lightfm", "baselines"), "als": ("implicit", "baselines"), "fm": ("myfm", "baselines")}
 PRESETS = {
-    ("demo", "decoder"): dict(embedding_dim=64, epochs=30, max_minutes=1, metadata="genres,year"),
+    ("demo", "decoder"): dict(embedding_dim=64, epochs=30, max_minutes=1),
     ("demo", "taste"): dict(embedding_dim=64, n_layers=1, epochs=8, max_minutes=.5),
     ("demo", "rating"): dict(embedding_dim=8, watch_dim=8, epochs=5, max_minutes=.3),
     ("demo", "pearson"): dict(min_overlap=20, beta=50., min_average=2.5),
