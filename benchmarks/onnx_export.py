@@ -2,7 +2,7 @@
 
 A graph is made by running the network once on an example and writing down what it does, so three things have to be said differently
 than in training. A history without times takes a shortcut; the example has times, and the graph always looks them up. The look-up of
-attention's bias writes into its result, which no graph can; here it indexes. And the number of rows has to be the batch's own, not the
+attention's bias writes into its result, which no graph can; here it indexes. The example is short, so its mask comes in one part. And the number of rows has to be the batch's own, not the
 example's; so the last block picks its row of the mask itself.
 """
 import copy
@@ -22,8 +22,8 @@ class IndexedBias(nn.Module):
         super().__init__()
         self.time, self.place = (nn.Parameter(a.detach().clone(), requires_grad=False) for a in (bias.time, bias.place))
 
-    def forward(self, steps): return (self.time[:, steps] + _places(self.place, steps.shape[1])[:, None]).transpose(0, 1)
-    def without_times(self, n): return _places(self.place, n)[None]
+    def forward(self, steps): return (self.time[:, steps] + _places(self.place, *steps.shape[1:])[:, None]).transpose(0, 1)
+    def without_times(self, n): return _places(self.place, n, n)[None]
 
 
 class PlainRMS(nn.Module):
@@ -38,7 +38,7 @@ class OnePosition(nn.Module):
 
     def forward(self, h, mask=None, at=None):
         b = h.shape[0]
-        if mask is not None: mask = mask.expand(b, -1, -1, -1)[torch.arange(b), :, self.at][:, :, None]   # (B, H, 1, L)
+        if mask is not None: mask = mask[0].expand(b, -1, -1, -1)[torch.arange(b), :, self.at][:, :, None]   # (B, H, 1, L)
         return self.block(h, mask, self.at)
 
 

@@ -132,9 +132,28 @@ def test_a_request_far_from_its_history_is_late_and_not_in_the_same_second():
     net = DecoderNet(DecoderConfig(**SMALL), torch.zeros(12, 0)).eval()
     times = torch.tensor([[1, 2, 3]])
     with torch.no_grad():
-        late, later, soon = (net.mask(times, torch.tensor([[2, 3, now]]))[0, :, -1] for now in (10**9, 4 * 10**9, 3))
+        late, later, soon = (net.mask(times, torch.tensor([[2, 3, now]]))[0][0, :, -1] for now in (10**9, 4 * 10**9, 3))
     torch.testing.assert_close(late, later)
     assert not torch.allclose(late, soon)
+
+
+@pytest.mark.parametrize("block", ["transformer", "hstu"])
+def test_attention_in_parts_is_attention(block, monkeypatch):
+    torch.manual_seed(0)
+    c = DecoderConfig(**SMALL | dict(max_len=30, block=block)); net = DecoderNet(c, torch.zeros(12, 0))
+    for p in net.parameters(): p.data.normal_(std=0.3)
+    x, times = torch.randint(1, 12, (3, 25)), torch.randint(1, 10**6, (3, 25)).cumsum(1)
+    times[1] = 0
+    asked, at = times + 1000, torch.tensor([24, 9, 3])
+    for training, clock in ((True, (times, asked)), (False, (times, asked)), (False, ())):
+        got = []
+        for rows in (100, 8):
+            monkeypatch.setattr("movierec.layers.ROWS", rows); net.train(training); net.zero_grad(); torch.manual_seed(1)
+            h = net(x, net.films(), *clock); h.square().sum().backward()
+            got.append([h.detach(), *(p.grad for p in net.parameters() if p.grad is not None)])
+        assert len(got[0]) == len(got[1]) > 10
+        for a, b in zip(*got, strict=True): torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        if not training: torch.testing.assert_close(net(x, net.films(), *(clock or (None, None)), at)[:, 0], h[range(3), at], rtol=1e-4, atol=1e-4)
 
 
 def test_a_net_that_keeps_gradients_can_be_asked_without_times():

@@ -21,7 +21,7 @@ from ..core import MovierecError, get_logger, seed_everything
 from ..data.sequences import Batch, Histories, Vocab, make_batch, pad_last, training_batches
 from ..evaluate import watch_valid
 from ..follow import Follow, log_follow
-from ..layers import NORMS, STEPS, AttentionBias, Block, Dropout, HSTUBlock, time_steps
+from ..layers import NORMS, STEPS, AttentionBias, Block, Dropout, HSTUBlock, row_parts, time_steps
 from ..losses import linear_cross_entropy
 from ..metrics import genre_matrix
 from ..recommender import Recommender, load_arrays, save_arrays, similar_table
@@ -163,16 +163,21 @@ class DecoderNet(nn.Module):
         if self.gap is not None: h = h + self.gap(torch.where(asked > 0, time_steps(asked - times), 0))
         h, mask = self.drop(h), None if self.attention_bias is None else self.mask(times, asked)
         for block in self.blocks[:-1]: h = block(h, mask)
-        if at is not None and mask is not None: mask = mask.expand(len(x), -1, -1, -1)[torch.arange(len(x)), :, at][:, :, None]  # (B, H, 1, L)
+        if at is not None and mask is not None: mask = self.mask(times, asked, at)
         h = self.norm(self.blocks[-1](h, mask, at))
         return h if self.scale is None else F.normalize(h, dim=-1) * self.scale.exp()
 
-    def mask(self, times, asked):
-        "What attention adds to q·k, (B or 1, H, L, L): by the time from each event j to the moment of question i."
-        if not self.training and not times.any(): return self.attention_bias.without_times(times.shape[1])
+    def mask(self, times, asked, at=None):
+        """What attention adds to q·k, by the time from each event j to the moment of question i: (B or 1, H, M, K) for each part of the rows (`by_parts`);
+        or of question `at` (B,) of each alone, (B, H, 1, L)."""
+        parts, known = row_parts(times.shape[1], times.device), (times > 0).any(1)[:, None, None]
+        if not self.training and not known.any():
+            one = self.attention_bias.without_times(times.shape[1])
+            return [one[:, :, a:b, :b] for a, b in parts] if at is None else one[0, :, at].transpose(0, 1)[:, :, None]
         now, then = ((a - times[:, :1]).clamp(-2**30, 2**30).int() for a in (torch.maximum(asked, times), times))   # 34 years; 32 bits: half the memory
-        steps = time_steps(now[:, :, None] - then[:, None])
-        return self.attention_bias(torch.where((times > 0).any(1)[:, None, None], steps, 0))
+        steps = lambda now, then: time_steps(now[:, :, None] - then[:, None]) * known
+        if at is not None: return self.attention_bias.of_one(steps(now.gather(1, at[:, None]), then), at)
+        return [self.attention_bias(steps(now[:, a:b], then[:, :b])) for a, b in parts]
 
     def hidden(self, times, asked):
         "Both with a share of the requests made unknown, and half as many whole histories."
