@@ -3,10 +3,11 @@
     python benchmarks/soak.py --bundle artifacts/bundles/ml-1m --minutes 10
 
 Some clients ask in turn for lists (by the sequence, with and without times; by the taste model; filtered; prepared; by the
-pipeline), for films like a film, for titles and for pictures, with histories of 0 to 250 films, unknown ones among them. Memory is the
-server's resident set and the part of it that is its own, not a file's, sampled every second: in all of it (reports/benchmarks/soak_memory.csv),
-and as the slope of the second half. A 503 that says when to come again is
-counted as shed: a third batch at once hears one. The exit status tells of wrong answers and of errors.
+pipeline), for films like a film, for titles and for pictures, with histories of 0 to 250 films, unknown ones among them. What a request
+needs comes and goes; whether something stays shows at rest: twenty times the clients pause, and two seconds after the last answer the
+server's resident set is read, and the part of it that is its own, not a file's (reports/benchmarks/soak_memory.csv). The row has the
+slope over the rests after the first fifth of the time. A 503 that says when to come again is counted as shed: a third batch at once
+hears one. The exit status tells of wrong answers and of errors.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from movierec.evaluate import origin  # noqa: E402
 from movierec.filters import Filters  # noqa: E402
 from movierec.service.engine import Engine, Missing  # noqa: E402
 
+RESTS = 20
 CLOSE = 2e-4  # scores of one history in batches of different sizes differ in the last digits of a float32
 JSON = {"Content-Type": "application/json"}
 
@@ -151,16 +153,21 @@ def answered(engine):
 
 
 class Client(threading.Thread):
-    "Asks over one connection until `stop`."
+    "Asks over one connection while `go` is set, until `stop`."
 
-    def __init__(self, port, questions, stop):
+    def __init__(self, port, questions, stop, go):
         super().__init__(daemon=True)
-        self.port, self.questions, self.stop = port, questions, stop
-        self.counts, self.bad, self.died = Counter(), [], True
+        self.port, self.questions, self.stop, self.go = port, questions, stop, go
+        self.counts, self.bad, self.died, self.resting = Counter(), [], True, False
 
     def run(self):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self.stop.is_set():
+            if not self.go.is_set():
+                self.resting = True
+                self.go.wait()
+                self.resting = False
+                continue
             name, method, path, body, right = self.questions.draw()
             self.counts[name] += 1
             try:
@@ -180,6 +187,10 @@ class Client(threading.Thread):
                 self.note("wrong", name, body, repr(e))
 
         self.died = False
+
+    @property
+    def asked(self):
+        return sum(n for name, n in self.counts.items() if name in CALLS)
 
     def note(self, kind, name, body, what):
         self.counts[kind] += 1
@@ -202,14 +213,17 @@ def slope(seconds, mb):
     return float(b), float(np.sqrt((left**2).sum() / max(1, len(t) - 2) / (t**2).sum()))
 
 
-def watch(pid, seconds):
-    "`(seconds, MB, MB of its own)` once a second."
+def watch(pid, clients, go, until, seconds):
+    "`(seconds, requests, MB, MB of its own)` at rest, RESTS times in `seconds`."
     out, began, server = [], time.monotonic(), psutil.Process(pid)
-    while (now := time.monotonic() - began) < seconds:
-        out.append((now, *held_mb(server)))
-        if len(out) % 30 == 0:
-            print("{:5.0f} s  {:,.1f} MB, {:,.1f} of its own".format(*out[-1]), flush=True)
-        time.sleep(max(0, min(1, seconds - now)))
+    for i in range(1, RESTS + 1):
+        time.sleep(max(0, began + seconds * i / RESTS - time.monotonic()))
+        go.clear()
+        until(lambda: all(c.resting or not c.is_alive() for c in clients), 90)
+        time.sleep(2)
+        out.append((time.monotonic() - began, sum(c.asked for c in clients), *held_mb(server)))
+        print("{:5.0f} s {:7,} requests: {:,.1f} MB at rest, {:,.1f} of its own".format(*out[-1]), flush=True)
+        go.set()
     return out
 
 
@@ -219,37 +233,36 @@ def main():
     from running import Server, until   # the tests' own server
 
     engine = Engine(Bundle.load(args.bundle))
-    calls, stop, load = answered(engine), threading.Event(), round(os.getloadavg()[0], 1)
+    calls, stop, go, load = answered(engine), threading.Event(), threading.Event(), round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as folder:
         env = dict(MOVIEREC_BUNDLE=str(Path(args.bundle).resolve()), PYTHONPATH=str(ROOT), MOVIEREC_BUILD="none")
         with Server(Path(folder), "--log-level", "warning", **env) as server:
             until(lambda: server.get("/readyz")[0] == 200, 300)
-            clients = [Client(server.port, Questions(engine, seed, calls), stop) for seed in range(args.clients)]
+            clients = [Client(server.port, Questions(engine, seed, calls), stop, go) for seed in range(args.clients)]
+            go.set()
             for c in clients:
                 c.start()
-            seen = watch(server.p.pid, 60 * args.minutes)
+            seen = watch(server.p.pid, clients, go, until, 60 * args.minutes)
             stop.set()
             for c in clients:
                 c.join(90)
             assert not any(c.died for c in clients), "a client stopped asking"
     counts = sum((c.counts for c in clients), Counter())
     wrong, errors, shed = (counts.pop(k, 0) for k in ("wrong", "errors", "shed"))
-    half = seen[len(seen) // 2 :]
-    begin, middle, end, memory = seen[len(seen) // 10], half[0], seen[-1], {}
-    for i, kind in enumerate(("rss", "own"), 1):
-        rate, error = slope([x[0] for x in half], [x[i] for x in half])
-        memory |= {f"{kind}_mb_begin": round(begin[i]), f"{kind}_mb_middle": round(middle[i]), f"{kind}_mb_end": round(end[i]),
-                   f"{kind}_mb_per_hour": round(rate, 1), f"{kind}_mb_per_hour_error": round(error, 1)}  # fmt: skip
+    later = seen[RESTS // 5 - 1 :]
+    rate, error = slope([x[0] for x in later], [x[3] for x in later])
+    memory = dict(rest_mb=[round(x[3], 1) for x in seen], rss_mb=[round(x[2]) for x in (later[0], later[-1])],
+                  mb_per_hour=round(rate, 1), mb_per_hour_error=round(error, 1))  # fmt: skip
     row = dict(
         benchmark="soak", dataset=engine.bundle.manifest["dataset"], version=engine.version, minutes=args.minutes, clients=args.clients,
         requests=counts.total(), calls=dict(counts), wrong=wrong, errors=errors, shed=shed, **memory,
-        samples=len(half), cores=os.cpu_count(), load_before=load, **origin(),
+        samples=len(later), cores=os.cpu_count(), load_before=load, **origin(),
     )  # fmt: skip
     print(json.dumps(row, indent=1), *[b for c in clients for b in c.bad], sep="\n")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "soak.json").write_text(json.dumps(row, indent=1) + "\n")
-    lines = (f"{t:.0f},{rss:.1f},{own:.1f}" for t, rss, own in seen[::10])
-    (args.out / "soak_memory.csv").write_text("\n".join(["seconds,rss_mb,own_mb", *lines]) + "\n")
+    lines = ["seconds,requests,rss_mb,own_mb", *(f"{t:.0f},{n},{rss:.1f},{own:.1f}" for t, n, rss, own in seen)]
+    (args.out / "soak_memory.csv").write_text("\n".join(lines) + "\n")
     sys.exit(1 if wrong or errors else 0)
 
 

@@ -77,7 +77,6 @@ def by_parts(f, q, k, v, mask):
     parts = zip(q.split([m.shape[2] for m in mask], 2), mask)
     return torch.cat([f(rows, k[:, :, :m.shape[3]], v[:, :, :m.shape[3]], m) for rows, m in parts], 2)
 
-
 # %% ../nbs/48_layers.ipynb #f869b585
 STEPS = 42   # 0: not known; 1: the same second; … ; 41: 15 years and more
 

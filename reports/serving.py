@@ -131,16 +131,14 @@ By the day: if a visitor asks for 20 new lists and a tenth of the day's visitors
 
 
 def soak(row):
-    own, quarters = row["memory"], ""
-    if own:
-        lowest = [min(own[len(own) * i // 4 : len(own) * (i + 1) // 4]) for i in range(4)]
-        quarters = f"the least in each quarter of the time {', '.join(f'{x:,.0f}' for x in lowest)} MB ([every ten seconds](benchmarks/soak_memory.csv)); "
+    rest = row["rest_mb"]
+    told = ", ".join(f"{x:,.1f}" for x in rest[len(rest) // 5 - 1 :: 4])
     return f"""\
 {row["minutes"]:g} minutes of {", ".join(f"`{c}`" for c in row["calls"])} in turn from {row["clients"]} clients on bundle `{row["dataset"]}`; each answer
 compared with what the same engine says in another process: {row["requests"]:,} requests, **{row["wrong"]} wrong**, {row["errors"]} errors, {row.get("shed", 0)} told to come again.
-Memory of the server's own: what a request needs comes and goes, on top of what stays; {quarters}slope of the second half
-{row["own_mb_per_hour"]:+.1f} MB an hour (± {row["own_mb_per_hour_error"]:.1f}, least squares over {row["samples"]} samples). Resident set, with the pages of files that the
-system keeps for it: {row["rss_mb_begin"]:,.0f} MB after the warm-up, {row["rss_mb_end"]:,.0f} MB at the end.
+Memory of the server's own at rest (the clients pause; what a request needs is given back then) after each fifth of the time:
+{told} MB ([all {len(rest)}](benchmarks/soak_memory.csv)); slope after the first fifth {row["mb_per_hour"]:+.1f} MB an hour (± {row["mb_per_hour_error"]:.1f}, least squares
+over {row["samples"]} rests). Resident set, with the pages of files that the system keeps for it: {row["rss_mb"][0]:,.0f} MB then, {row["rss_mb"][1]:,.0f} MB at the end.
 """
 
 
@@ -192,10 +190,7 @@ def load(folder):
     serve = sorted((read(p) for p in folder.glob("serve_*.json")), key=lambda r: r["dataset"] == "demo")
     batches = [read(p) for p in sorted(folder.glob("batch_*.json"))]
     one = lambda name: read(folder / name) if (folder / name).is_file() else None   # noqa: E731
-    soaked, memory = one("soak.json"), folder / "soak_memory.csv"
-    if soaked:
-        soaked["memory"] = [float(line.split(",")[2]) for line in memory.read_text().splitlines()[1:]] if memory.is_file() else []
-    return serve, batches, soaked, one("onnx.json")
+    return serve, batches, one("soak.json"), one("onnx.json")
 
 
 def main():
