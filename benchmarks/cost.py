@@ -33,12 +33,14 @@ import torch.nn.functional as F
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+import movierec.layers as layers
 import movierec.models.decoder as decoder
 from movierec.core import write_json
 from movierec.data.datasets import load_dataset
 from movierec.data.sequences import Batch, Histories, Vocab, make_batch, training_batches
 from movierec.data.split import make_split
 from movierec.evaluate import origin, watch_valid
+from movierec.layers import ROWS, row_parts
 from movierec.losses import linear_cross_entropy
 from movierec.models.decoder import Decoder, DecoderConfig, DecoderNet, film_features, next_item_loss
 from movierec.train import autocast, pick_precision
@@ -52,7 +54,7 @@ def machine(): return dict(cores=os.cpu_count(), threads=torch.get_num_threads()
 
 def stepper(net, dtype, opt=None):
     "A function that takes one training step, as `movierec.train` does, on (items, times); gives the number of targets."
-    opt = opt or torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(.9, .98), weight_decay=.01)
+    opt = opt or torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(.9, .98), weight_decay=.01, fused=True)
     def step(batch):
         with autocast(CPU, dtype): total, n = next_item_loss(net, *batch)
         (total / n).backward()
@@ -120,14 +122,15 @@ def flops(c, rows, length, targets, n_items):
     "Floating-point operations of a step by part: {part: (executed, useful)}; a product of (m, k) and (k, n) is 2mkn, backward twice that."
     tokens, D = rows * length, c.embedding_dim
     dense = lambda width: 3 * 2 * tokens * D * width * c.n_layers
-    share = targets / tokens                             # padding is executed and of no use; attention looks back only: half a square
+    share = targets / tokens                             # padding is executed and of no use; attention looks back only: half a square,
+    pairs = sum((b - a) * b for a, b in row_parts(length, CPU)) if length > ROWS else length**2   # of which its parts execute a little more
     return {"projections": (dense(4 * D), dense(4 * D) * share), "feed-forward": (dense(8 * D), dense(8 * D) * share),
-            "attention": (3 * 4 * rows * length**2 * D * c.n_layers, 3 * 4 * rows * length**2 * D * c.n_layers / 2 * share),
+            "attention": (3 * 4 * rows * pairs * D * c.n_layers, 3 * 4 * rows * length**2 * D * c.n_layers / 2 * share),
             "softmax over the catalogue": (3 * 2 * targets * n_items * D,) * 2}
 
 
 def chain(c, rows, length, targets, n_items, dtype):
-    "Part → function that does the matrix products of such a step's part and nothing else, each into a place of its own."
+    "Part → function that does the matrix products of such a step's part and nothing else, each into a place of its own, whole squares for attention; and their operations."
     tokens, D, H = rows * length, c.embedding_dim, c.n_heads
     r = lambda *s: torch.randn(*s).to(dtype)
     work = defaultdict(list)
@@ -144,7 +147,7 @@ def chain(c, rows, length, targets, n_items, dtype):
         for pair in ((h, w.t()), (p, w), (p.t(), h)): add("softmax over the catalogue", *pair)
     def run(part):
         for f, a, b, out in work[part]: f(a, b, out=out)
-    return {part: lambda part=part: run(part) for part in work}
+    return {part: lambda part=part: run(part) for part in work}, sum(2 * out.numel() * a.shape[-1] for products in work.values() for _, a, _, out in products)
 
 
 def timed(f, *a):
@@ -166,20 +169,20 @@ def step(a):
         dtype = pick_precision(precision, CPU); torch.manual_seed(0)
         net = DecoderNet(base, features).train(); run = stepper(net, dtype)
         for b in batches[:2]: run(b)
-        took, limit, done, useful, each = [], [], [], [], []
+        took, limit, done, useful, executed, each = [], [], [], [], [], []
         for b in batches:
             shape = (*b[0].inputs.shape, b[0].n_tokens, n_items)
-            products = chain(base, *shape, dtype)
+            products, operations = chain(base, *shape, dtype)
             for f in products.values(): f()
             for _ in range(2):
                 took.append(timed(run, b)); alone = {part: timed(f) for part, f in products.items()}
                 limit.append(sum(alone.values())); each.append(alone)
-            fl = flops(base, *shape); done.append(sum(x for x, _ in fl.values())); useful.append(sum(u for _, u in fl.values()))
+            fl = flops(base, *shape); done.append(operations); executed.append(sum(x for x, _ in fl.values())); useful.append(sum(u for _, u in fl.values()))
             rows.append(dict(precision=str(dtype)[6:], rows=shape[0], length=shape[1], targets=shape[2], step_ms=1e3 * np.median(took[-2:]), limit_ms=1e3 * np.median(limit[-2:])))
         seconds, chained = sum(took) / 2, sum(limit) / 2
         out[str(dtype)[6:]] = dict(
             step_ms=1e3 * seconds / len(batches), products_alone_ms=1e3 * chained / len(batches),
-            gflop_executed=np.mean(done) / 1e9, gflop_useful=np.mean(useful) / 1e9, limit_gflops=sum(done) / chained / 1e9,
+            gflop_executed=np.mean(executed) / 1e9, gflop_useful=np.mean(useful) / 1e9, limit_gflops=sum(done) / chained / 1e9,
             mfu=sum(useful) / seconds / (sum(done) / chained), products_share=chained / seconds,
             parts=watched(base, batches[: a.watched], features, dtype))
         for part in each[0]: out[str(dtype)[6:]]["parts"][part]["products_alone_ms"] = 1e3 * float(np.mean([e[part] for e in each]))
@@ -190,14 +193,14 @@ def step(a):
 def watched(c, batches, features, dtype):
     "Milliseconds a step by part: {part: dict(forward, backward, share, executed and useful GFLOP)}."
     torch.manual_seed(0); net = DecoderNet(c, features).train(); run = stepper(net, dtype); label(net)
-    saved = decoder.linear_cross_entropy, sys.modules["movierec.layers"].attend
+    saved = decoder.linear_cross_entropy, layers.by_parts
     decoder.linear_cross_entropy = labelled("softmax over the catalogue", saved[0])
-    sys.modules["movierec.layers"].attend = labelled("attention", saved[1])
+    layers.by_parts = labelled("attention", saved[1])
     try:
         run(batches[0])
         with profile(activities=[ProfilerActivity.CPU]) as p:
             for b in batches: run(b)
-    finally: decoder.linear_cross_entropy, sys.modules["movierec.layers"].attend = saved
+    finally: decoder.linear_cross_entropy, layers.by_parts = saved
     spent = parts_of([e for e in p.events() if e.device_type == DeviceType.CPU]); total = sum(f + b for f, b in spent.values())
     fl = [flops(c, *b[0].inputs.shape, b[0].n_tokens, len(features) - 1) for b in batches]
     mean = lambda part, i: sum(f.get(part, (0, 0))[i] for f in fl) / len(fl) / 1e9
