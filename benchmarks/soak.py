@@ -6,8 +6,8 @@ Some clients ask in turn for lists (by the sequence, with and without times; by 
 pipeline), for films like a film, for titles and for pictures, with histories of 0 to 250 films, unknown ones among them. What a request
 needs comes and goes; whether something stays shows at rest: twenty times the clients pause, and two seconds after the last answer the
 server's resident set is read, and the part of it that is its own, not a file's (reports/benchmarks/soak_memory.csv). The row has the
-slope over the rests after the first fifth of the time. A 503 that says when to come again is counted as shed: a third batch at once
-hears one. The exit status tells of wrong answers and of errors.
+slope over the rests of the second half: the first warms up. A 503 that says when to come again is counted as shed: a third batch at
+once hears one. The exit status tells of wrong answers and of errors.
 """
 
 import argparse
@@ -249,7 +249,7 @@ def main():
             assert not any(c.died for c in clients), "a client stopped asking"
     counts = sum((c.counts for c in clients), Counter())
     wrong, errors, shed = (counts.pop(k, 0) for k in ("wrong", "errors", "shed"))
-    later = seen[RESTS // 5 - 1 :]
+    later = seen[RESTS // 2 - 1 :]
     rate, error = slope([x[0] for x in later], [x[3] for x in later])
     memory = dict(rest_mb=[round(x[3], 1) for x in seen], rss_mb=[round(x[2]) for x in (later[0], later[-1])],
                   mb_per_hour=round(rate, 1), mb_per_hour_error=round(error, 1))  # fmt: skip
