@@ -1,9 +1,9 @@
 """The decoder's network as an ONNX graph that answers what the network answers: times, the request's time, any batch, any length.
 
-A graph is made by running the network once on an example and writing down what it does, so three things have to be said differently
+A graph is made by running the network once on an example and writing down what it does, so some things have to be said differently
 than in training. A history without times takes a shortcut; the example has times, and the graph always looks them up. The look-up of
-attention's bias writes into its result, which no graph can; here it indexes. The example is short, so its mask comes in one part. And the number of rows has to be the batch's own, not the
-example's; so the last block picks its row of the mask itself.
+attention's bias writes into its result, which no graph can; here it indexes. The example is short, so its mask comes in one part. And
+the number of rows has to be the batch's own, not the example's; so the last block picks its row of the mask itself.
 """
 import copy
 import warnings
@@ -11,9 +11,13 @@ import warnings
 import torch
 from torch import nn
 
-from movierec.layers import _places
-
 NAMES = ["x", "times", "asked", "at"]
+
+
+def places(place, m, n):
+    "(H, m, n), of the last m of n positions: place[i − j], −∞ where j comes after i."
+    i = torch.arange(n); back = i[n - m:, None] - i
+    return place[:, back.clamp(min=0)].masked_fill(back < 0, -torch.inf)
 
 
 class IndexedBias(nn.Module):
@@ -22,8 +26,8 @@ class IndexedBias(nn.Module):
         super().__init__()
         self.time, self.place = (nn.Parameter(a.detach().clone(), requires_grad=False) for a in (bias.time, bias.place))
 
-    def forward(self, steps): return (self.time[:, steps] + _places(self.place, *steps.shape[1:])[:, None]).transpose(0, 1)
-    def without_times(self, n): return _places(self.place, n, n)[None]
+    def forward(self, steps): return (self.time[:, steps] + places(self.place, *steps.shape[1:])[:, None]).transpose(0, 1)
+    def without_times(self, n): return places(self.place, n, n)[None]
 
 
 class PlainRMS(nn.Module):

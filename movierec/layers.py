@@ -28,7 +28,7 @@ class Dropout(nn.Module):
 
     def forward(self, x):
         if not self.training or self.keep == 256: return x
-        return x * ((random_bytes(x.shape, x.device) < self.keep) * (256 / self.keep))
+        return x * random_bytes(x.shape, x.device).float().lt_(self.keep).mul_(256 / self.keep)   # torch compares and scales floats much faster than bytes
 
 # %% ../nbs/48_layers.ipynb #bec118e5
 def attend(q, k, v, mask=None):
@@ -89,8 +89,8 @@ def _distances(m: int, n: int, device): i = torch.arange(n, device=device); retu
 
 def _places(place, m: int, n: int):
     "(H, m, n), of the last m of n positions: place[i − j], −∞ where j comes after i."
-    back = _distances(m, n, place.device)
-    return place[:, back.clamp(min=0)].masked_fill(back < 0, -torch.inf)
+    line = F.pad(place[:, :n].flip(1), (0, n - 1), value=-torch.inf)            # from the farthest to the nearest, and what is yet to come
+    return line.unfold(1, n, 1)[:, :m].flip(1)                                   # each row reads it from one further back
 
 class _LookUp(torch.autograd.Function):
     "time (H, S), place (H, N), steps (B, M, L) → (B, H, M, L): time[step] + place[i − j], −∞ where j comes after i."

@@ -43,14 +43,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def _chunk(h, w, b, y, out, buffers, grads, need_grad):
     "Loss of one chunk of positions h (C, D), items at `out` not counted; adds its part to `grads` = [of h, of w, of b]."
     logits, p = (x[:len(h)] for x in buffers)                         # (C, V) each
-    torch.addmm(b, h, w.t(), out=logits); logits[out] = -torch.inf
+    torch.addmm(b, h, w.t(), out=logits); logits.view(-1).index_fill_(0, out[0] * len(w) + out[1], -torch.inf)
     if not need_grad: return F.cross_entropy(logits.to(grads[2].dtype), y, reduction="sum")
     torch.softmax(logits, 1, out=p)
     at = torch.arange(len(h), device=h.device), y
     tiny = torch.finfo(torch.float32).tiny                            # log of an underflown 0 must stay finite
     loss = -p[at].to(grads[2].dtype).clamp_min(tiny).log().sum()
     p[at] -= 1
-    grads[0].copy_(p @ w); grads[1].add_(p.t() @ h); grads[2].add_(p.sum(0))
+    grads[0].copy_(p @ w); grads[1].add_(p.t() @ h); grads[2].add_(p.new_ones(len(h)) @ p)
     return loss
 
 # %% ../nbs/49_losses.ipynb #3eb3ca71
