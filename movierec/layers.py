@@ -28,7 +28,7 @@ class Dropout(nn.Module):
 
     def forward(self, x):
         if not self.training or self.keep == 256: return x
-        return x * random_bytes(x.shape, x.device).float().lt_(self.keep).mul_(256 / self.keep)   # torch compares and scales floats much faster than bytes
+        return x * random_bytes(x.shape, x.device).float().lt_(self.keep).mul_(256 / self.keep)   # torch compares and scales floats faster than bytes
 
 # %% ../nbs/48_layers.ipynb #bec118e5
 def attend(q, k, v, mask=None):
