@@ -2,9 +2,13 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,3 +108,14 @@ def test_slope(soak):
     assert rate == pytest.approx(1) and error < 1e-6
     rate, error = soak.slope(range(100), [100 + i % 2 for i in range(100)])
     assert abs(rate) < 3 * error
+
+
+def test_memory_is_read_while_nobody_asks(soak, monkeypatch):
+    go, read = threading.Event(), []
+    monkeypatch.setattr(soak, "RESTS", 3)
+    monkeypatch.setattr(soak, "time", SimpleNamespace(sleep=lambda s: None, monotonic=time.monotonic))
+    monkeypatch.setattr(soak, "held_mb", lambda server: read.append(go.is_set()) or (2.0, 1.0))
+    client = SimpleNamespace(asked=7, is_alive=lambda: True, resting=True)
+    go.set()
+    seen = soak.watch(os.getpid(), [client], go, lambda done, seconds: done() or pytest.fail("a client went on"), 0)
+    assert read == [False] * 3 and go.is_set() and [x[1:] for x in seen] == [(7, 2.0, 1.0)] * 3
