@@ -164,6 +164,7 @@ class Client(threading.Thread):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self.stop.is_set():
             if not self.go.is_set():
+                c.close()  # the server closes a connection that is idle for long, and the next request would be its first word of it
                 self.resting = True
                 self.go.wait()
                 self.resting = False
