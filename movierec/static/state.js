@@ -4,7 +4,7 @@ export const WISHES = { model: "", sequential: true, diversity: null, genres: []
 export const state = { history: [], hidden: [], wishes: { ...WISHES } };   // films are {id, title, year, genres}, oldest first
 
 const KEY = "movierec", past = [], listeners = [];
-let dataset = "", writing;
+let dataset = "", writing, taken = false, shown = location.hash;   // taken: something was taken up; shown: the address as read or written last
 
 export const onChange = f => listeners.push(f);
 const changed = () => { listeners.forEach(f => f()); save(); };
@@ -63,7 +63,8 @@ function save() {
   writing = setTimeout(write, 150);
 }
 function write() {
-  try { window.history.replaceState(null, "", address()); } catch { /* some browsers allow only so many a minute */ }
+  try { if (location.hash === shown) { window.history.replaceState(null, "", address()); shown = location.hash; } }   // else another was given: it is taken up next
+  catch { /* some browsers allow only so many a minute */ }
   try { localStorage.setItem(KEY, JSON.stringify({ dataset, ...state })); } catch { /* private windows keep nothing */ }
 }
 addEventListener("pagehide", () => { if (dataset) { clearTimeout(writing); write(); } });
@@ -95,20 +96,16 @@ function readKept() {
 /** Take up what the address says, else what was kept; `find(id)` gives a film. What there is to tell comes back as text. */
 export async function restore(name, find) {
   dataset = name;
-  const kept = readKept(), linked = readAddress();
-  if (linked && linked.dataset && linked.dataset !== dataset) {
-    if (kept) Object.assign(state, kept);
-    changed();
-    return `That link is for other films (${linked.dataset.slice(0, 40)}), so it can't be shown here.`;
-  }
-  if (!linked) { if (kept) Object.assign(state, kept); changed(); return ""; }
-  const known = new Map([...(kept?.history ?? []), ...(kept?.hidden ?? []), ...state.history, ...state.hidden].map(f => [f.id, f]));
+  shown = location.hash;
+  const kept = taken ? { ...state } : readKept(), linked = readAddress();   // what is on the page may not be kept yet
+  const done = (says, note) => { taken = true; if (says) Object.assign(state, says); changed(); return note; };
+  if (!linked) return done(kept, "");
+  if (linked.dataset && linked.dataset !== dataset) return done(kept, `That link is for other films (${linked.dataset.slice(0, 40)}), so it can't be shown here.`);
+  const known = new Map([...(kept?.history ?? []), ...(kept?.hidden ?? [])].map(f => [f.id, f]));
   const films = ids => Promise.all(ids.map(id => known.get(id) ?? Promise.resolve(find(id)).then(slim, error => { if (error.status === 404) return null; throw error; })));
   const [history, hidden] = await Promise.all([films(linked.history), films(linked.hidden)]);
   const mine = kept?.history ?? [];
   const foreign = mine.length > 0 && mine.map(f => f.id).join() !== linked.history.join();
   if (foreign) past.push({ history: mine, hidden: kept.hidden });
-  Object.assign(state, { history: history.filter(Boolean), hidden: hidden.filter(Boolean), wishes: linked.wishes });
-  changed();
-  return foreign ? "This is a shared list. Undo brings back your own." : "";
+  return done({ history: history.filter(Boolean), hidden: hidden.filter(Boolean), wishes: linked.wishes }, foreign ? "This is a shared list. Undo brings back your own." : "");
 }
