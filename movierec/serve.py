@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BUILD', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'M_ARENA_MAX', 'app', 'is_missing', 'run_build', 'build_missing',
-           'make_cache', 'make_engine', 'settle', 'steady_heap', 'prepare', 'prepare_until_ready', 'Reloader', 'watch',
-           'on_hangup', 'open_events', 'start', 'lifespan', 'create_app']
+           'make_cache', 'make_engine', 'settle', 'steady_heap', 'trim_heap', 'trim_when_quiet', 'prepare',
+           'prepare_until_ready', 'Reloader', 'watch', 'on_hangup', 'open_events', 'start', 'lifespan', 'create_app']
 
 # %% ../nbs/85_serve.ipynb #8dcc0bb0
 import asyncio
@@ -113,6 +113,18 @@ def steady_heap(large: int = 32 << 20, spare: int = 64 << 20) -> bool:
     try: return all(ctypes.CDLL(None).mallopt(*wish) for wish in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, large), (M_TRIM_THRESHOLD, spare)))
     except (OSError, AttributeError): return False
 
+def trim_heap() -> bool:
+    "Give the system every page of the heap that holds nothing; whether there was one."
+    try: return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError): return False
+
+# %% ../nbs/85_serve.ipynb #5ea9ab05
+def trim_when_quiet(state: State, stop: threading.Event, every: float = 1):
+    "`trim_heap` once nobody was answered for `every` seconds, after each time that somebody was."
+    last = 0.
+    while not stop.wait(every):
+        if last != state.answered < time.monotonic() - every: last = state.answered; trim_heap()
+
 # %% ../nbs/85_serve.ipynb #4814e2a3
 def prepare(app: FastAPI, stop: threading.Event):
     "Give the app its engine, or the reason why it has none."
@@ -122,7 +134,7 @@ def prepare(app: FastAPI, stop: threading.Event):
         build_missing(state.settings, state, stop)
         state.why = "loading the bundle"
         cache = make_cache(state.settings)
-        engine = make_engine(state.settings, app.state.metrics.batch.observe, cache); limit_threads(threads); settle()
+        engine = make_engine(state.settings, app.state.metrics.batch.observe, cache); limit_threads(threads); settle(); trim_heap()
     except Exception as e:
         ours = isinstance(e, MovierecError)
         state.why = str(e).replace(str(path), "bundle") if ours else "internal error; it is in the server's log"
@@ -173,7 +185,7 @@ class Reloader:
 
     def _retire(self, last: list):
         self.stop.wait(max(self.state.settings.request_seconds, 5))
-        last.pop().close(); settle()   # nobody holds the old one any more: it is full of circles, and was set aside
+        last.pop().close(); settle(); trim_heap()   # nobody holds the old one any more: it is full of circles, and was set aside
 
 # %% ../nbs/85_serve.ipynb #a1dbd834
 def _touched(path: Path):
@@ -215,7 +227,7 @@ def start(app: FastAPI, stop: threading.Event) -> tuple:
     if c.access_log: logging.getLogger("uvicorn.access").disabled = True   # it would only say it again
     if count_workers() > 1 and SEVERAL not in os.environ:
         get_logger("serve").warning("each of the workers counts for itself: name an empty folder as %s, and /metrics adds them up", SEVERAL)
-    jobs = (prepare_until_ready, (app, stop)), (state.reload.watch, ())
+    jobs = (prepare_until_ready, (app, stop)), (state.reload.watch, ()), (trim_when_quiet, (state, stop))
     threads = [threading.Thread(target=job, args=args, name="loader", daemon=True) for job, args in jobs]
     for t in threads: t.start()
     state.reload.on_hangup()

@@ -47,7 +47,7 @@ from ..filters import Filters
 from . import schemas as s
 from .engine import Engine, Missing, NotFound, Overloaded, TooSlow, film_id
 from .settings import MAX_K, Settings
-from .walls import AccessLog, BodyLimit, Busy, Cors, KeyWall, RateLimit, SecurityHeaders
+from .walls import WATCHING, AccessLog, BodyLimit, Busy, Cors, KeyWall, RateLimit, SecurityHeaders
 
 # %% ../../nbs/84_service.routes.ipynb #29630a83
 @dataclass
@@ -60,6 +60,7 @@ class State:
     reload: Callable | None = None         # () → version of the bundle now in use; raises `MovierecError` if it can't
     batches: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(2))   # batch calls at once
     arms: dict = field(default_factory=dict)
+    answered: float = 0                    # when somebody was answered last, but for who watches (`time.monotonic`)
 
 # %% ../../nbs/84_service.routes.ipynb #a7df0c14
 async def get_state(request: Request) -> State:   # async: FastAPI sends what isn't to a thread and back, which costs more than an answer
@@ -489,6 +490,7 @@ def instrument(app: FastAPI):
         name = scope["path"] if scope["path"] in plain else get_route_name(Request(unmounted(scope)), False) or "none"
         info = metrics.Info(None, None, scope["method"], name, str(status), seconds)
         if name != "/metrics": [job(info) for job in jobs]
+        if name not in WATCHING: app.state.service.answered = time.monotonic()
     return tell
 
 # %% ../../nbs/84_service.routes.ipynb #535e2f24
