@@ -35,7 +35,7 @@ class PipelineConfig:
     recent: int = 10         # so many last films of the history are the recent ones …
     half_life: float = 2.    # … and one so much further back weighs half
     limit: int = 300         # candidates that are scored, at most (or twice the films asked for)
-    diversity: float = .05   # weight of variety in the order, 0..1; keeps 99 % of NDCG@10 on ML-1M's valid part
+    diversity: float = .1    # weight of variety in the order, 0..1; keeps 99 % of NDCG@10 on ML-1M's valid part
     calibration: float = 0.  # weight of the history's mix of genres in the order, 0..1; where it is set, variety isn't asked for
 
     def __post_init__(self):
