@@ -5,7 +5,8 @@
 Some clients ask in turn for lists (by the sequence, with and without times; by the taste model; filtered; prepared; by the
 pipeline), for films like a film, for titles and for pictures, with histories of 0 to 250 films, unknown ones among them. What a request
 needs comes and goes; whether something stays shows at rest: twenty times the clients pause, and two seconds after the last answer the
-server's resident set is read, and the part of it that is its own, not a file's (reports/benchmarks/soak_memory.csv). The row has the
+server's resident set is read, and the part of it that is its own, not a file's (reports/benchmarks/soak_memory.csv,
+with the median of that part at work before each rest). The row has the
 slope over the rests of the second half: the first warms up. A 503 that says when to come again is counted as shed: a third batch at
 once hears one. The exit status tells of wrong answers and of errors.
 """
@@ -215,15 +216,18 @@ def slope(seconds, mb):
 
 
 def watch(pid, clients, go, until, seconds):
-    "`(seconds, requests, MB, MB of its own)` at rest, RESTS times in `seconds`."
+    "`(seconds, requests, MB, MB of its own)` at rest, and the median of its own MB at work before it, RESTS times in `seconds`."
     out, began, server = [], time.monotonic(), psutil.Process(pid)
     for i in range(1, RESTS + 1):
-        time.sleep(max(0, began + seconds * i / RESTS - time.monotonic()))
+        busy = []
+        while (left := began + seconds * i / RESTS - time.monotonic()) > 0:
+            time.sleep(min(1, left))
+            busy.append(held_mb(server)[1])
         go.clear()
         until(lambda: all(c.resting or not c.is_alive() for c in clients), 90)
         time.sleep(2)
-        out.append((time.monotonic() - began, sum(c.asked for c in clients), *held_mb(server)))
-        print("{:5.0f} s {:7,} requests: {:,.1f} MB at rest, {:,.1f} of its own".format(*out[-1]), flush=True)
+        out.append((time.monotonic() - began, sum(c.asked for c in clients), *held_mb(server), float(np.median(busy))))
+        print("{:5.0f} s {:7,} requests: {:,.1f} MB at rest, {:,.1f} of its own; {:,.1f} at work".format(*out[-1]), flush=True)
         go.set()
     return out
 
@@ -252,7 +256,7 @@ def main():
     wrong, errors, shed = (counts.pop(k, 0) for k in ("wrong", "errors", "shed"))
     later = seen[RESTS // 2 - 1 :]
     rate, error = slope([x[0] for x in later], [x[3] for x in later])
-    memory = dict(rest_mb=[round(x[3], 1) for x in seen], rss_mb=[round(x[2]) for x in (later[0], later[-1])],
+    memory = dict(rest_mb=[round(x[3], 1) for x in seen], work_mb=[round(x[4], 1) for x in seen], rss_mb=[round(x[2]) for x in (later[0], later[-1])],
                   mb_per_hour=round(rate, 1), mb_per_hour_error=round(error, 1))  # fmt: skip
     row = dict(
         benchmark="soak", dataset=engine.bundle.manifest["dataset"], version=engine.version, minutes=args.minutes, clients=args.clients,
@@ -262,7 +266,7 @@ def main():
     print(json.dumps(row, indent=1), *[b for c in clients for b in c.bad], sep="\n")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "soak.json").write_text(json.dumps(row, indent=1) + "\n")
-    lines = ["seconds,requests,rss_mb,own_mb", *(f"{t:.0f},{n},{rss:.1f},{own:.1f}" for t, n, rss, own in seen)]
+    lines = ["seconds,requests,rss_mb,own_mb,work_mb", *(f"{t:.0f},{n},{rss:.1f},{own:.1f},{work:.1f}" for t, n, rss, own, work in seen)]
     (args.out / "soak_memory.csv").write_text("\n".join(lines) + "\n")
     sys.exit(1 if wrong or errors else 0)
 

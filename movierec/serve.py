@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BUILD', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'M_ARENA_MAX', 'app', 'is_missing', 'run_build', 'build_missing',
-           'make_cache', 'make_engine', 'settle', 'steady_heap', 'trim_heap', 'trim_when_quiet', 'prepare',
+           'make_cache', 'make_engine', 'settle', 'steady_heap', 'trim_heap', 'keep_trimmed', 'prepare',
            'prepare_until_ready', 'Reloader', 'watch', 'on_hangup', 'open_events', 'start', 'lifespan', 'create_app']
 
 # %% ../nbs/85_serve.ipynb #8dcc0bb0
@@ -119,11 +119,12 @@ def trim_heap() -> bool:
     except (OSError, AttributeError): return False
 
 # %% ../nbs/85_serve.ipynb #5ea9ab05
-def trim_when_quiet(state: State, stop: threading.Event, every: float = 1):
-    "`trim_heap` once nobody was answered for `every` seconds, after each time that somebody was."
-    last = 0.
-    while not stop.wait(every):
-        if last != state.answered < time.monotonic() - every: last = state.answered; trim_heap()
+def keep_trimmed(state: State, stop: threading.Event, quiet: float = 1, latest: float = 60):
+    "`trim_heap` when nobody was answered for `quiet` seconds, or every `latest` seconds; once after the last answer."
+    trimmed = time.monotonic()
+    while not stop.wait(quiet):
+        now = time.monotonic()
+        if state.answered > trimmed and (now > state.answered + quiet or now > trimmed + latest): trimmed = now; trim_heap()
 
 # %% ../nbs/85_serve.ipynb #4814e2a3
 def prepare(app: FastAPI, stop: threading.Event):
@@ -227,7 +228,7 @@ def start(app: FastAPI, stop: threading.Event) -> tuple:
     if c.access_log: logging.getLogger("uvicorn.access").disabled = True   # it would only say it again
     if count_workers() > 1 and SEVERAL not in os.environ:
         get_logger("serve").warning("each of the workers counts for itself: name an empty folder as %s, and /metrics adds them up", SEVERAL)
-    jobs = (prepare_until_ready, (app, stop)), (state.reload.watch, ()), (trim_when_quiet, (state, stop))
+    jobs = (prepare_until_ready, (app, stop)), (state.reload.watch, ()), (keep_trimmed, (state, stop))
     threads = [threading.Thread(target=job, args=args, name="loader", daemon=True) for job, args in jobs]
     for t in threads: t.start()
     state.reload.on_hangup()
