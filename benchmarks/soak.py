@@ -219,7 +219,7 @@ def watch(pid, clients, go, until, seconds):
     "`(seconds, requests, MB, MB of its own)` at rest, and the median of its own MB at work before it, RESTS times in `seconds`."
     out, began, server = [], time.monotonic(), psutil.Process(pid)
     for i in range(1, RESTS + 1):
-        busy = []
+        busy = [held_mb(server)[1]]
         while (left := began + seconds * i / RESTS - time.monotonic()) > 0:
             time.sleep(min(1, left))
             busy.append(held_mb(server)[1])

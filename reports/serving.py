@@ -131,14 +131,14 @@ By the day: if a visitor asks for 20 new lists and a tenth of the day's visitors
 
 
 def soak(row):
-    rest = row["rest_mb"]
+    rest, work = row["rest_mb"], row["work_mb"]
     told = ", ".join(f"{x:,.1f}" for x in rest[len(rest) // 10 - 1 :: len(rest) // 10])
     return f"""\
 {row["minutes"]:g} minutes of {", ".join(f"`{c}`" for c in row["calls"])} in turn from {row["clients"]} clients on bundle `{row["dataset"]}`; each answer
 compared with what the same engine says in another process: {row["requests"]:,} requests, **{row["wrong"]} wrong**, {row["errors"]} errors, {row.get("shed", 0)} told to come again.
 Memory of the server's own at rest (the clients pause; what a request needs is given back then) after each tenth of the time:
 {told} MB ([all {len(rest)}](benchmarks/soak_memory.csv)); slope of the second half {row["mb_per_hour"]:+.1f} MB an hour (± {row["mb_per_hour_error"]:.1f}, least squares
-over {row["samples"]} rests). Resident set, with the pages of files that the system keeps for it: {row["rss_mb"][0]:,.0f} MB at half time, {row["rss_mb"][1]:,.0f} MB at the end.
+over {row["samples"]} rests). At work, the median between two rests: {work[len(work) // 2 - 1]:,.1f} MB at half time, {work[-1]:,.1f} MB at the end. Resident set, with the pages of files that the system keeps for it: {row["rss_mb"][0]:,.0f} MB at half time, {row["rss_mb"][1]:,.0f} MB at the end.
 """
 
 
