@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -184,9 +185,14 @@ class Reloader:
         threading.Thread(target=self._retire, args=([old],), name="retire", daemon=True).start()
         return engine.version
 
-    def _retire(self, last: list):
+    def _retire(self, last: list, looks: int = 8):
         self.stop.wait(max(self.state.settings.request_seconds, 5))
-        last.pop().close(); settle(); trim_heap()   # nobody holds the old one any more: it is full of circles, and was set aside
+        bundle = weakref.ref(last[0].bundle); last.pop().close()
+        for n in range(looks):   # it is full of circles, and was set aside; whoever holds it at a look keeps it until the next
+            settle()
+            if bundle() is None or self.stop.wait(2 ** n / 4): break
+        else: get_logger("serve").warning("an old bundle is still held by somebody; its memory stays")
+        trim_heap()
 
 # %% ../nbs/85_serve.ipynb #a1dbd834
 def _touched(path: Path):

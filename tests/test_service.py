@@ -542,6 +542,28 @@ def test_what_is_loaded_is_set_aside_and_an_old_bundle_leaves_nothing(tmp_path):
         assert http.post("/recommendation", json={"interaction_history": [1]}).status_code == 200
 
 
+def test_an_old_bundle_held_at_the_first_look_is_gone_after_the_next(tmp_path, monkeypatch):
+    from movierec import serve
+    looks, held = [], []
+
+    def settle(really=serve.settle):
+        really()
+        looks.append(bool(held))
+        held.clear()
+
+    make_bundle(tmp_path / "bundle", seed=0)
+    with client(tmp_path / "bundle", tmp_path, api_key="k", request_seconds=1) as http:
+        ready(http)
+        held.append(http.app.state.service.engine)
+        looks.clear()
+        model = weakref.ref(held[0].bundle)
+        make_bundle(tmp_path / "bundle", seed=1)
+        monkeypatch.setattr(serve, "settle", settle)
+        assert http.post("/admin/reload", headers={"X-API-Key": "k"}).status_code == 200
+        until(lambda: model() is None)
+        until(lambda: looks[:2] == [True, False])
+
+
 def test_every_worker_hears_of_a_reload(tmp_path):
     place = tmp_path / "home/bundle"
     make_bundle(place, seed=0)
