@@ -20,6 +20,7 @@ from movierec.explain import (
 )  # fmt: skip
 from movierec.models.baselines import Markov
 from movierec.recommender import contract_data
+from running import processor_seconds, until
 
 KEY = "sk-very-secret-0123456789"
 
@@ -124,15 +125,10 @@ def test_films_of_unknown_year_count_once():
     assert Explainer(items).facts([1, 9], 3).reason == "none"
 
 
-def test_quick_enough(demo, explainer):
-    cases = [(list(explainer.films)[:200], film, e) for _, film, e in random_cases(demo, 10)]
-    took = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for c in cases:
-            explainer.sentence(explainer.facts(*c))
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.02
+def test_time_grows_no_faster_than_the_history(demo, explainer):
+    cases, films = [c[1:] for c in random_cases(demo, 10)], list(explainer.films)
+    asked = lambda n: processor_seconds(lambda: [explainer.sentence(explainer.facts(films[:n], *c)) for c in cases])
+    assert asked(400) < 40 * asked(40)
 
 
 # ---- counterfactuals ----------------------------------------------------------------------------------------------
@@ -250,7 +246,7 @@ def case():
 
 
 def writer_for(case, server, **settings):
-    settings = dict(timeout=1.5, rest=0) | settings
+    settings = dict(timeout=20, rest=0) | settings
     return LLMWriter(case.explainer, f"http://127.0.0.1:{server.server_port}/v1", "tiny", KEY, **settings)
 
 
@@ -304,9 +300,8 @@ BAD_REPLIES = {
 @pytest.mark.parametrize("name", BAD_REPLIES)
 def test_a_bad_answer_is_not(case, name):
     with serving(BAD_REPLIES[name]) as server:
-        start = time.monotonic()
         assert writer_for(case, server).write(case.facts) == case.rule
-        assert time.monotonic() - start < 2.5 and len(server.requests) == 1
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("play", [silent, drip(b"HTTP/1.1 200 OK\r\nX-Long: "), drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{", 0.02)],
@@ -316,20 +311,17 @@ def test_slow_answers_cost_no_more_than_the_limit(case, play):
         writer = writer_for(case, server, timeout=0.6)
         start = time.monotonic()
         assert writer.write_all([case.facts] * 6) == [case.rule] * 6
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 4  # silence lasts for five, dripping for minutes
 
 
 def test_stuck_threads_are_few_and_come_back(case):
     with serving(drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n{", 0.01)) as server:
         writer = writer_for(case, server, timeout=0.3, threads=2)
+        start = time.monotonic()
         for _ in range(5):
-            start = time.monotonic()
             assert writer.write_all([case.facts] * 4) == [case.rule] * 4
-            assert time.monotonic() - start < 0.8
-        deadline = time.monotonic() + 8
-        while writer._free._value < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert writer._free._value == 2  # they noticed that it is too late
+        assert time.monotonic() - start < 20  # one answer would drip for a hundred seconds
+        until(lambda: writer._free._value == 2)  # they noticed that it is too late
         server.play = say(GOOD)
         assert writer.write(case.facts) == GOOD
 
@@ -337,16 +329,17 @@ def test_stuck_threads_are_few_and_come_back(case):
 def test_a_list_keeps_what_came_in_time_and_in_order(case):
     evidence = Evidence({"content": (1, 0.8)})
     facts = [case.explainer.facts([1], i, evidence) for i in (3, 2, 4, 3)]
-    rules = [case.explainer.sentence(f) for f in facts]
+    rules, late = [case.explainer.sentence(f) for f in facts], threading.Event()
 
     def play(h):
         told = json.loads(json.loads(h.asked)["messages"][1]["content"])
         if told["film"] == "Blade Runner":
-            time.sleep(3)
+            late.wait(20)
         say(f"Well, {told['reason']}")(h)
 
     with serving(play) as server:
-        got = writer_for(case, server, timeout=1.5).write_all(facts)
+        got = writer_for(case, server, timeout=3).write_all(facts)
+        late.set()
     assert got == [f"Well, {rules[0]}", rules[1], f"Well, {rules[2]}", f"Well, {rules[3]}"]
 
 
@@ -360,11 +353,11 @@ def test_after_a_failure_it_rests(case):
         assert writer.write(case.facts) == case.rule and len(server.requests) == asked
         assert 50 < writer.endpoint.quiet_until - time.monotonic() <= 60
     with serving(reply(b"", 500)) as server:
-        writer = writer_for(case, server, rest=0.3)
+        writer = writer_for(case, server, rest=60)
         writer.write(case.facts)
         server.play = say(GOOD)
         assert writer.write(case.facts) == case.rule
-        time.sleep(0.35)
+        writer.endpoint.quiet_until = 0  # the rest is over
         assert writer.write(case.facts) == GOOD
 
 
@@ -381,8 +374,8 @@ def test_nobody_there(case):
     with serving(silent) as server:
         pass
     start = time.monotonic()
-    assert writer_for(case, server).write(case.facts) == case.rule
-    assert time.monotonic() - start < 2
+    assert writer_for(case, server, timeout=60).write(case.facts) == case.rule
+    assert time.monotonic() - start < 30
 
 
 def test_the_key_is_nowhere(case, capsys, caplog, monkeypatch):

@@ -1,7 +1,6 @@
 """Filters beyond what their notebook shows: the plain loop on random films, odd input, other orders, speed."""
 
 import json
-import time
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from movierec.data.schema import check_items, split_list
 from movierec.data.sequences import Histories
 from movierec.filters import Filterable, Filters, keep_only, name_key
 from movierec.recommender import as_table, mask_seen, top_k
+from running import processor_seconds
 
 GENRES = ["Drama", "Comedy", "Sci-Fi", "Film-Noir", "Children's"]
 PEOPLE = ["Zoë Bell", "Max Ray", "Ann Lee", "Bjørn Ø", "黒澤 明", "Jean-Luc O'Hara"]
@@ -171,14 +171,10 @@ def test_one_mask_a_user():
             keep_only(scores, bad)
 
 
-def test_quick_enough():
+def test_far_quicker_than_film_by_film():
     rng = np.random.default_rng(0)
     items = pd.concat([random_items(s) for s in range(67)]).assign(item_id=np.arange(4020))
     films = Filterable(items)
     f = Filters(GENRES[:3], False, PEOPLE[:3], 1950, 2010, 10, rng.permutation(4000)[:500], PEOPLE[3:])
-    took = []
-    for _ in range(20):
-        start = time.perf_counter()
-        films.mask(f)
-        took.append(time.perf_counter() - start)
-    assert len(films) == 4020 and min(took) < 1e-3
+    slow = processor_seconds(lambda: [passes(film, f) for _, film in items.iterrows()], 1)
+    assert len(films) == 4020 and 50 * processor_seconds(lambda: films.mask(f), 20) < slow
