@@ -135,7 +135,7 @@ def test_a_saved_index_answers_the_same_in_a_fresh_process(kind, tmp_path):
     assert run.stdout.strip() == f"{index.recall} {kind != 'exact'}"
     ids, scores = index.search(Q, 12, np.arange(0, 9000, 2))
     np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), ids)
-    np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), scores)
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), scores, rtol=1e-5)  # another number of threads may round another way
     assert json.loads((tmp_path / "index" / "config.json").read_text())["recall"] == index.recall
 
 
