@@ -12,7 +12,7 @@ import urllib.request
 JSON = {"Content-Type": "application/json"}
 
 
-def until(check, seconds=30):
+def until(check, seconds=60):
     end = time.monotonic() + seconds
     while not (got := check()) and time.monotonic() < end:
         time.sleep(0.02)

@@ -112,7 +112,7 @@ def test_expiry(cache):
     cache.set(a, V, ttl=1.5)
     cache.set(b, V)
     assert same(cache.get(a), V)
-    until(lambda: cache.get(a) is None, 5)
+    until(lambda: cache.get(a) is None)
     assert same(cache.get(b), V)
     for ttl in (0, -1, float("nan")):
         with pytest.raises(ValueError):
@@ -302,7 +302,7 @@ def test_redis_full_memory(start, lines):
     assert len(lines) == 1 and "memory is full" in lines[0]
     assert not c.set(ks[-1], V) and c.stats()["skipped"] >= 1 and same(c.get(ks[0]), V)
     c.store.client.flushall()
-    until(lambda: c.set(ks[0], V), 5)
+    until(lambda: c.set(ks[0], V))
     assert same(c.get(ks[0]), V) and "works again" in lines[-1]
     c.close()
 
@@ -501,7 +501,7 @@ def test_disk_a_locked_file_is_a_miss_and_mends_itself(tmp_path, lines):
         assert same(c.get(k), V)  # readers don't wait for writers
         assert not c.set(k, V + 1) and not c.set(k, V + 1) and c.get(k) is None
         assert time.monotonic() - began < 4 and "locked" in lines[0] and c.stats()["up"] == 0
-    until(lambda: c.set(k, V + 1), 5)
+    until(lambda: c.set(k, V + 1))
     assert same(c.get(k), V + 1) and c.stats()["rebuilt"] == 0
     c.close()
 

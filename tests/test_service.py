@@ -383,7 +383,7 @@ def test_events_that_cant_be_kept_are_not_acknowledged(folder, tmp_path):
 def test_an_acknowledged_event_survives_kill_9(folder, tmp_path):
     env = dict(MOVIEREC_BUNDLE=str(folder), MOVIEREC_EVENTS=str(tmp_path / "e.sqlite3"))
     with Server(tmp_path, **env) as server:
-        until(lambda: server.get("/readyz")[0] == 200, 60)
+        until(lambda: server.get("/readyz")[0] == 200)
         told, stop = [], threading.Event()
 
         def click(n):
@@ -454,7 +454,7 @@ def test_redis_down_in_mid_load_is_slower_never_wrong(folder, tmp_path):
         until(lambda: len(answers) > 50)
         redis.kill()
         n = len(answers)
-        until(lambda: len(answers) > n + 200, 60)
+        until(lambda: len(answers) > n + 200)
         stop.set()
         for t in threads:
             t.join()
@@ -468,7 +468,7 @@ def test_redis_down_in_mid_load_is_slower_never_wrong(folder, tmp_path):
         assert made.status_code == 200 and made.json()["cached"] is False
         assert http.get("/recommend", params={"user_id": "nobody"}).status_code == 404
         redis.start()
-        until(lambda: (http.post("/batch/recommend/cache", json=batch).json()["cached_count"] == 1), 20)
+        until(lambda: (http.post("/batch/recommend/cache", json=batch).json()["cached_count"] == 1))
         assert http.get("/recommend", params={"user_id": 1}).json()["cached"] is True
 
 
@@ -500,7 +500,7 @@ def test_no_request_fails_while_bundles_are_swapped(tmp_path):
     place = tmp_path / "home/bundle"
     versions = [make_bundle(place, seed=0)["version"]]
     with Server(tmp_path, MOVIEREC_API_KEY="k") as server:
-        until(lambda: server.get("/readyz")[0] == 200, 60)
+        until(lambda: server.get("/readyz")[0] == 200)
         codes, stop = [], threading.Event()
 
         def load():
@@ -537,7 +537,7 @@ def test_what_is_loaded_is_set_aside_and_an_old_bundle_leaves_nothing(tmp_path):
         make_bundle(tmp_path / "bundle", seed=1)
         assert frozen > 50_000 and http.post("/admin/reload", headers={"X-API-Key": "k"}).status_code == 200
         assert old() is not None                     # it may still be asked
-        until(lambda: old() is None and model() is None, 30)
+        until(lambda: old() is None and model() is None)
         until(lambda: gc.get_freeze_count() > 50_000)
         assert http.post("/recommendation", json={"interaction_history": [1]}).status_code == 200
 
@@ -568,7 +568,7 @@ def test_every_worker_hears_of_a_reload(tmp_path):
     place = tmp_path / "home/bundle"
     make_bundle(place, seed=0)
     with Server(tmp_path, "--workers", "2", MOVIEREC_API_KEY="k") as server:
-        until(lambda: server.text().count("ready: ") == 2, 60)
+        until(lambda: server.text().count("ready: ") == 2)
         version = make_bundle(place, seed=1)["version"]
         r = urllib.request.Request(f"http://127.0.0.1:{server.port}/admin/reload", b"", {"X-API-Key": "k"})
         assert json.loads(urllib.request.urlopen(r, timeout=20).read())["version"] == version
@@ -585,7 +585,7 @@ def test_workers_add_up_what_they_count(folder, tmp_path):
     together.mkdir()
     env = dict(MOVIEREC_BUNDLE=str(folder), PROMETHEUS_MULTIPROC_DIR=str(together))
     with Server(tmp_path, "--workers", "2", **env) as server:
-        until(lambda: server.text().count("ready: ") == 2, 60)
+        until(lambda: server.text().count("ready: ") == 2)
         for _ in range(60):
             assert server.get("/recommendation", {"interaction_history": [1, 2], "k": 2})[0] == 200
         event = dict(user_id=1, movie_id=1, list_id="x", model="decoder")
@@ -603,7 +603,7 @@ def test_workers_add_up_what_they_count(folder, tmp_path):
 
 def test_workers_who_count_alone_say_so(folder, tmp_path):
     with Server(tmp_path, "--workers", "2", MOVIEREC_BUNDLE=str(folder)) as server:
-        until(lambda: "each of the workers counts for itself" in server.text(), 60)
+        until(lambda: "each of the workers counts for itself" in server.text())
 
 
 def metrics_of(server):
@@ -675,7 +675,7 @@ def test_films_like_a_film_are_the_models_own(engine):
 
 def test_the_access_log_is_json_and_tells_no_secrets(folder, tmp_path):
     with Server(tmp_path, MOVIEREC_BUNDLE=str(folder), MOVIEREC_API_KEY="sesame-key") as server:
-        until(lambda: server.get("/readyz")[0] == 200, 60)
+        until(lambda: server.get("/readyz")[0] == 200)
         server.get("/recommendation", {"interaction_history": [1, 2, 31337]})
         server.get("/title-or-prompt?input_text=something+secret")
         server.get("/events", {"user_id": 1, "movie_id": 1, "type": "click"})
